@@ -1,0 +1,106 @@
+"""`python -m bench`: the measurements, from the command line."""
+
+import json
+import signal
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from bench.cost import Plan, measure_cost
+from bench.load import LoadError
+from bench.pipeline import PipelineError
+from bench.processes import ProcessError
+from bench.replay import ReplayError, describe, measure_recovery, measure_target
+from bench.report import summarise, table, to_json
+from bench.subjects import SUBJECTS
+
+_FAILURES = (ProcessError, LoadError, PipelineError, ReplayError, OSError)
+
+_json_option = click.option(
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write everything measured here."
+)
+# /var/tmp and not /tmp: the latter is often memory, where an fsync costs nothing.
+_work_dir_option = click.option(
+    "--work-dir",
+    type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
+    default="/var/tmp",
+    show_default=True,
+    help="Where logs and configurations go for the run; its disk is the one measured.",
+)
+
+
+def _progress(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _subjects(_context: click.Context, _parameter: click.Parameter, value: str) -> list[str]:
+    names = [name.strip() for name in value.split(",") if name.strip()]
+    unknown = [name for name in names if name not in SUBJECTS]
+    if unknown or not names or len(set(names)) < len(names):
+        raise click.BadParameter(f"choose some of {', '.join(SUBJECTS)}, each once")
+    return names
+
+
+@click.group()
+def main() -> None:
+    """Measure what a proxy costs and how fast it recovers. Everything runs on this machine, for a bounded time."""
+    signal.signal(signal.SIGTERM, _exit_on_signal)
+
+
+def _exit_on_signal(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+@main.command()
+@click.option("--connections", type=click.IntRange(1, 1000), default=50, show_default=True)
+@click.option("--seconds", type=click.IntRange(1, 60), default=3, show_default=True, help="Length of each slice.")
+@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True, help="Slices of each subject.")
+@click.option("--subjects", callback=_subjects, default=",".join(SUBJECTS), show_default=True, help="Comma-separated.")
+@_work_dir_option
+@_json_option
+def cost(
+    connections: int, seconds: int, rounds: int, subjects: list[str], work_dir: Path, json_file: Path | None
+) -> None:
+    """CPU time per request of each proxy's process, side by side."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-cost-", dir=work_dir) as directory:
+            plan = Plan(subjects, connections, seconds, rounds)
+            measurement = measure_cost(plan, Path(directory), _progress)
+        if json_file is not None:
+            json_file.write_text(to_json(measurement) + "\n")
+    except _FAILURES as error:
+        raise click.ClickException(str(error)) from error
+    rows = summarise(measurement)
+    click.echo(table(rows))
+    if any(row.errors for row in rows):
+        raise click.ClickException("there were errors: the figures of the subjects that had them are no measurement")
+
+
+@main.command()
+@click.option("--events", type=click.IntRange(1, 1_000_000), default=20_000, show_default=True)
+@click.option("--window", type=click.IntRange(2, 1024), default=512, show_default=True, help="Unanswered requests.")
+@click.option("--durability", type=click.Choice(["strict", "relaxed"]), default="strict", show_default=True)
+@click.option("--target-only", is_flag=True, help="Only the target's own speed, without an interceptor.")
+@_work_dir_option
+@_json_option
+def replay(
+    events: int, window: int, durability: str, target_only: bool, work_dir: Path, json_file: Path | None
+) -> None:
+    """The speed of a recovery beside the target's own speed."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-replay-", dir=work_dir) as directory:
+            target = measure_target(events, window, Path(directory))
+            recovery = None if target_only else measure_recovery(events, window, durability, Path(directory))
+        if json_file is not None:
+            measured = {"target": asdict(target), "recovery": None if recovery is None else asdict(recovery)}
+            json_file.write_text(json.dumps({"events": events, **measured}, indent=2) + "\n")
+    except _FAILURES as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(describe(events, target, recovery))
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m bench")

@@ -1,0 +1,1 @@
+"""The example application: named counters that live in memory only, and are gone when the process dies."""

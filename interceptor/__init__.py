@@ -1,0 +1,1 @@
+"""Interceptor: an ambassador that gives a stateful application back its memory."""

@@ -1,0 +1,1 @@
+"""The control interface over HTTP: state, checkpoint, reproject, metrics and health."""

@@ -1,0 +1,175 @@
+"""The admin endpoints (aiohttp): thin functions over the ambassador, JSON out, errors as problem details (RFC 9457)."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Middleware
+
+from interceptor.address import Address, parse_target
+from interceptor.admin.metrics import CONTENT_TYPE, render_metrics
+from interceptor.ambassador import Ambassador
+from interceptor.errors import (
+    ConfigurationError,
+    DrainTimeoutError,
+    InterceptorError,
+    NotPossibleNowError,
+    TargetLostError,
+)
+from interceptor.projector import Progress
+from interceptor.states import State
+from storage_backends.errors import LogError
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+NDJSON = "application/x-ndjson"
+# The prototype's words for the two states are accepted.
+STATE_NAMES = {"active": "Active", "proxying": "Active", "waiting": "Waiting", "caching": "Waiting"}
+# Probes and scrapers come without a token; they show no request and change nothing.
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+
+_STATUS_OF_ERROR: tuple[tuple[type[Exception], int], ...] = (
+    (ConfigurationError, 400),
+    (NotPossibleNowError, 409),
+    (DrainTimeoutError, 504),
+    (TargetLostError, 502),
+    (LogError, 500),
+    (InterceptorError, 500),
+)
+
+
+def make_app(ambassador: Ambassador) -> web.Application:
+    """Return the application; a bearer token is asked for where one is configured."""
+    app = web.Application(middlewares=[_problems, _bearer(ambassador.settings.admin_token)])
+    endpoints = _Endpoints(ambassador)
+    app.router.add_get("/state", endpoints.get_state)
+    app.router.add_post("/state", endpoints.post_state)
+    app.router.add_get("/checkpoint", endpoints.get_checkpoints)
+    app.router.add_post("/checkpoint", endpoints.post_checkpoint)
+    app.router.add_post("/reproject", endpoints.post_reproject)
+    app.router.add_get("/metrics", endpoints.get_metrics)
+    app.router.add_get("/healthz", endpoints.get_healthz)
+    app.router.add_get("/readyz", endpoints.get_readyz)
+    return app
+
+
+class _Endpoints:
+    def __init__(self, ambassador: Ambassador) -> None:
+        self._ambassador = ambassador
+
+    async def get_state(self, request: web.Request) -> web.Response:
+        return web.json_response(self._ambassador.describe())
+
+    async def post_state(self, request: web.Request) -> web.Response:
+        wanted = STATE_NAMES.get(request.query.get("state", "").lower())
+        if wanted is None:
+            raise ConfigurationError("state= must be Active or Waiting (or the prototype's Proxying or Caching)")
+        if wanted == "Waiting":
+            await self._ambassador.set_waiting()
+        else:
+            await self._ambassador.set_active()
+        return web.json_response(self._ambassador.describe())
+
+    async def get_checkpoints(self, request: web.Request) -> web.Response:
+        return web.json_response(self._ambassador.checkpoints())
+
+    async def post_checkpoint(self, request: web.Request) -> web.Response:
+        return web.json_response(await self._ambassador.checkpoint(), status=201)
+
+    async def post_reproject(self, request: web.Request) -> web.StreamResponse:
+        from_version, to_version = _version(request, "from"), _version(request, "to")
+        target = request.query.get("target")
+        if target is not None:
+            return await self._reproject_into(request, parse_target(target), from_version, to_version)
+        if to_version is not None:
+            raise ConfigurationError("to= goes with target=: the live target is always brought up to the last event")
+        return web.json_response(await self._ambassador.reproject(from_version))
+
+    async def _reproject_into(
+        self, request: web.Request, target: Address, from_version: int | None, to_version: int | None
+    ) -> web.StreamResponse:
+        """Answer when it is done, or, on request, with a line of progress several times a second."""
+        projection = self._ambassador.reproject_into(target, from_version, to_version)
+        if NDJSON not in request.headers.get(hdrs.ACCEPT, ""):
+            last: Progress | None = None
+            async for progress in projection:
+                last = progress
+            assert last is not None
+            return web.json_response(last.as_json())
+        response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: NDJSON})
+        await response.prepare(request)
+        try:
+            async for progress in projection:
+                done = progress.ended_s is not None
+                await response.write(json.dumps({**progress.as_json(), "done": done}).encode() + b"\n")
+        except (InterceptorError, LogError) as error:
+            await response.write(json.dumps({"error": str(error), "done": True}).encode() + b"\n")
+        await response.write_eof()
+        return response
+
+    async def get_metrics(self, request: web.Request) -> web.Response:
+        return web.Response(body=render_metrics(self._ambassador), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+
+    async def get_healthz(self, request: web.Request) -> web.Response:
+        failed = self._ambassador.machine.state is State.FAILED
+        return web.json_response({"status": "failed" if failed else "ok"}, status=503 if failed else 200)
+
+    async def get_readyz(self, request: web.Request) -> web.Response:
+        ready = self._ambassador.able_to_hold
+        state = self._ambassador.machine.state.public
+        return web.json_response({"ready": ready, "state": state}, status=200 if ready else 503)
+
+
+def _version(request: web.Request, name: str) -> int | None:
+    text = request.query.get(name)
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise ConfigurationError(f"{name}={text}: a version is a whole number from 1")
+    return int(text)
+
+
+def _bearer(token: str | None) -> Middleware:
+    expected = f"Bearer {token}".encode() if token else None
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if expected is not None and request.path not in OPEN_PATHS:
+            given = request.headers.get(hdrs.AUTHORIZATION, "").encode()
+            if not hmac.compare_digest(given, expected):
+                response = _problem(401, "a bearer token is needed (--admin-token-file of the ambassador)")
+                response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+                return response
+        return await handler(request)
+
+    return check
+
+
+@web.middleware
+async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every error into problem details; what is not foreseen is logged with its traceback."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        return _problem(error.status, f"{request.method} {request.path}: {error.reason}", error.headers.get("Allow"))
+    except Exception as error:
+        for kind, status in _STATUS_OF_ERROR:
+            if isinstance(error, kind):
+                return _problem(status, str(error))
+        logger.exception("%s %s failed", request.method, request.path)
+        return _problem(500, "an error that was not foreseen; the ambassador's log shows it")
+
+
+def _problem(status: int, detail: str, allow: str | None = None) -> web.Response:
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    response = web.json_response(body, status=status, content_type="application/problem+json")
+    if allow:
+        response.headers[hdrs.ALLOW] = allow
+    return response

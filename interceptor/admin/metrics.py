@@ -1,0 +1,177 @@
+"""Prometheus metrics: the plain counters of the data plane, folded only when somebody scrapes."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterable
+from dataclasses import asdict
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from interceptor.ambassador import Ambassador
+from interceptor.counters import Histogram
+from interceptor.states import State
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+
+def render_metrics(ambassador: Ambassador) -> bytes:
+    """Return the exposition text."""
+    registry = CollectorRegistry()
+    registry.register(_AmbassadorCollector(ambassador))
+    return generate_latest(registry)
+
+
+class _AmbassadorCollector(Collector):
+    def __init__(self, ambassador: Ambassador) -> None:
+        self._ambassador = ambassador
+
+    def collect(self) -> Iterable[Metric]:
+        yield from self._traffic()
+        yield from self._versions()
+        yield from self._holding()
+        yield from self._recovery()
+        yield from self._process()
+
+    def _traffic(self) -> Iterable[Metric]:
+        counters = self._ambassador.counters
+        requests = CounterMetricFamily("interceptor_requests", "Requests by the way that they went.", labels=["way"])
+        requests.add_metric(["recorded"], counters.recorded)
+        requests.add_metric(["read"], counters.unrecorded)
+        requests.add_metric(["bypass"], counters.bypassed)
+        requests.add_metric(["upgrade"], counters.tunnels)
+        yield requests
+        answers = CounterMetricFamily(
+            "interceptor_answers", "Answers of the target by status class.", labels=["status_class"]
+        )
+        for status_class in range(1, 6):
+            answers.add_metric([f"{status_class}xx"], counters.answers_by_class[status_class])
+        yield answers
+        refusals = CounterMetricFamily("interceptor_refusals", "Answers of our own by status.", labels=["status"])
+        for status, count in sorted(counters.refused.items()):
+            refusals.add_metric([str(status)], count)
+        yield refusals
+        yield _histogram("interceptor_request_duration_seconds", "From a request to its answer.", counters.request)
+        yield CounterMetricFamily(
+            "interceptor_connections_opened", "Client connections.", value=counters.connections_opened
+        )
+        yield GaugeMetricFamily(
+            "interceptor_connections", "Client connections now.", value=self._ambassador.listener.connections
+        )
+        yield GaugeMetricFamily(
+            "interceptor_tunnels", "Upgraded connections now.", value=self._ambassador.passages.tunnels
+        )
+        yield CounterMetricFamily(
+            "interceptor_lane_connections", "Connections of the ordered lane.", value=counters.lane_connections
+        )
+        yield CounterMetricFamily(
+            "interceptor_resent", "Events sent again behind an announced close.", value=counters.resent
+        )
+        yield CounterMetricFamily(
+            "interceptor_answer_spooled_bytes", "Bytes that waited in files.", value=counters.spooled_bytes
+        )
+
+    def _versions(self) -> Iterable[Metric]:
+        ambassador = self._ambassador
+        journal = ambassador.journal
+        versions = GaugeMetricFamily("interceptor_version", "How far the events are.", labels=["stage"])
+        versions.add_metric(["last"], ambassador.sequencer.last_version)
+        versions.add_metric(["delivered"], ambassador.projector.delivered_version)
+        versions.add_metric(["answered"], ambassador.gate.answered_version)
+        versions.add_metric(["durable"], journal.durable_version)
+        yield versions
+        yield GaugeMetricFamily(
+            "interceptor_durable_lag_events",
+            "Events that are not durable yet.",
+            value=max(0, ambassador.sequencer.last_version - journal.durable_version),
+        )
+        yield GaugeMetricFamily("interceptor_log_bytes", "Size of the log.", value=journal.backend.size_bytes)
+        yield GaugeMetricFamily(
+            "interceptor_log_available", "Whether the log takes records.", value=int(journal.unavailable is None)
+        )
+        yield GaugeMetricFamily(
+            "interceptor_gate_waiting", "Answers that wait to be durable.", value=ambassador.gate.waiting
+        )
+        yield _histogram("interceptor_log_sync_seconds", "Syncs of the log.", ambassador.counters.sync)
+
+    def _holding(self) -> Iterable[Metric]:
+        ambassador = self._ambassador
+        counters = ambassador.counters
+        state = GaugeMetricFamily("interceptor_state", "1 for the present state.", labels=["state"])
+        for each in State:
+            state.add_metric([each.name.lower()], int(ambassador.machine.state is each))
+        yield state
+        yield GaugeMetricFamily("interceptor_held_requests", "Held now.", value=ambassador.admission.held)
+        yield GaugeMetricFamily("interceptor_held_bytes", "Held now.", value=ambassador.admission.held_bytes)
+        yield GaugeMetricFamily(
+            "interceptor_held_oldest_seconds", "Age of the first held.", value=ambassador.admission.oldest_held_s
+        )
+        yield _histogram("interceptor_hold_seconds", "How long requests were held.", counters.hold_time)
+        ended = CounterMetricFamily("interceptor_holds_ended", "Holds by how they ended.", labels=["reason"])
+        for reason in ("drained", "full", "expired", "client_gone", "failed"):
+            ended.add_metric([reason], counters.holds_ended[reason])
+        yield ended
+        yield GaugeMetricFamily(
+            "interceptor_in_flight_events", "Not answered yet.", value=ambassador.sequencer.outstanding_events
+        )
+        limits = asdict(ambassador.settings.limits)
+        limit = GaugeMetricFamily("interceptor_limit", "Limits in force, in their own units.", labels=["limit"])
+        reached = CounterMetricFamily("interceptor_limit_reached", "How often a limit was reached.", labels=["limit"])
+        for name, value in limits.items():
+            limit.add_metric([name], value)
+            reached.add_metric([name], counters.limits_reached[name])
+        yield limit
+        yield reached
+
+    def _recovery(self) -> Iterable[Metric]:
+        ambassador = self._ambassador
+        counters = ambassador.counters
+        yield CounterMetricFamily("interceptor_recoveries", "Recoveries.", value=counters.recoveries)
+        yield _histogram("interceptor_recovery_seconds", "From a death to Active again.", counters.recovery)
+        yield _histogram("interceptor_detection_seconds", "From a lost lane to the verdict.", counters.detection)
+        yield CounterMetricFamily("interceptor_replayed_events", "Delivered again.", value=counters.replayed)
+        yield CounterMetricFamily(
+            "interceptor_divergences", "Replayed events answered otherwise.", value=counters.divergences
+        )
+        yield CounterMetricFamily("interceptor_quarantined_events", "Quarantined.", value=counters.quarantined)
+        yield CounterMetricFamily(
+            "interceptor_uncertain_events", "Events of which it is unknown whether they were applied.",
+            value=counters.uncertain,
+        )  # fmt: skip
+        yield GaugeMetricFamily(
+            "interceptor_incarnations", "Incarnations since our start.", value=ambassador.recovery.incarnations
+        )
+
+    def _process(self) -> Iterable[Metric]:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        yield CounterMetricFamily(
+            "process_cpu_seconds", "User and system CPU time.", value=usage.ru_utime + usage.ru_stime
+        )
+        yield GaugeMetricFamily("process_resident_memory_bytes", "Resident memory.", value=_resident_bytes())
+        yield GaugeMetricFamily("process_start_time_seconds", "Start, Unix time.", value=self._ambassador.started_s)
+        yield InfoMetricFamily(
+            "interceptor", "How it runs.", value={"durability": self._ambassador.settings.durability.value}
+        )
+
+
+def _histogram(name: str, text: str, histogram: Histogram) -> HistogramMetricFamily:
+    buckets = []
+    cumulative = 0
+    for bound, count in zip((*histogram.bounds, float("inf")), histogram.counts, strict=True):
+        cumulative += count
+        buckets.append(("+Inf" if bound == float("inf") else repr(bound), cumulative))
+    return HistogramMetricFamily(name, text, buckets=buckets, sum_value=histogram.total)
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()

@@ -1,0 +1,351 @@
+"""The ambassador: puts the parts of the picture in docs/architecture.md together, and is what control talks to."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import AsyncIterator
+from time import monotonic, time
+
+from interceptor.address import Address
+from interceptor.admission import Admission
+from interceptor.counters import Counters
+from interceptor.errors import ConfigurationError, DrainTimeoutError, NotPossibleNowError
+from interceptor.hold import Hold
+from interceptor.journal import Journal
+from interceptor.lane import Lane
+from interceptor.listener import Listener
+from interceptor.passage import Passages
+from interceptor.projector import Progress, Projector
+from interceptor.recovery import Recovery
+from interceptor.release_gate import ReleaseGate
+from interceptor.routing import Router
+from interceptor.scratch import project_into_scratch
+from interceptor.sequencer import Sequencer
+from interceptor.settings import Detection, Settings
+from interceptor.states import Cause, State, StateMachine
+from interceptor.target.detection import ConnectionDetector, DeathDetector, ListenerDetector, SupervisedDetector
+from interceptor.target.errors import TargetError
+from interceptor.target.local_address import is_local_address
+from interceptor.target.port_check import ensure_port_is_free
+from interceptor.target.supervisor import Supervisor
+from storage_backends import open_log
+from storage_backends.backend import Fact
+from storage_backends.errors import LogError
+
+logger = logging.getLogger(__name__)
+
+# Hold and answer deadlines are checked this often; they are stated in seconds.
+DEADLINES_S = 0.1
+CHECKPOINTS_KEPT = 100
+# Young objects die young here; full collections over what lives long would only cost.
+GC_THRESHOLDS = (50_000, 20, 100)
+
+
+class Ambassador:
+    """One target, one log, one listener.  Everything runs in the event loop that `start` was called in."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Open the log.  Raises ConfigurationError and the errors of the log; nothing else is started."""
+        self.settings = settings
+        limits = settings.limits
+        loop = asyncio.get_running_loop()
+        detection = settings.effective_detection()
+        if settings.command and is_local_address(settings.target.host):
+            ensure_port_is_free(settings.target.host, settings.target.port)
+        self.counters = Counters()
+        self.machine = StateMachine()
+        backend = open_log(settings.log_url, **settings.log_options)
+        self.journal = Journal(backend, loop, settings.durability, limits.relaxed_window_ms, self.counters)
+        self.gate = ReleaseGate(self.journal, self.counters, limits)
+        self.supervisor = Supervisor(list(settings.command), self._target_exited) if settings.command else None
+        self.detector = self._make_detector(detection)
+        self.lane = Lane(
+            settings.target, limits, self.counters, on_lost=self._lane_lost, confirm=lambda: self.recovery.confirm()
+        )
+        self.projector = Projector([self.lane])
+        self.sequencer = Sequencer(self.journal, loop, self.projector.deliver)
+        self.gate.sequencer = self.sequencer
+        self.passages = Passages(
+            settings.target, self.gate, limits, self.counters, lambda: self.projector.delivered_version
+        )
+        self.admission = Admission(self.sequencer, self.passages, limits, self.counters)
+        self.passages.admission = self.admission
+        self.recovery = Recovery(
+            self.machine, self.journal, self.projector, self.detector, self.supervisor, limits, self.counters,
+            settings.on_unclean,
+        )  # fmt: skip
+        self.passages.on_target_unreachable = self.recovery.target_unreachable
+        self.hold = Hold(self.machine, self.sequencer, self.passages, limits.drain_timeout_s)
+        router = Router(record_all=settings.record_all, bypass=settings.bypass, admin_same=settings.admin is None)
+        self.listener = Listener(
+            self.admission, self.gate, self.passages, router, limits, self.counters, str(settings.target).encode()
+        )
+        self.listen_address: Address | None = None
+        self.started_s = time()
+        self.stopping = False
+        self._was_active = False
+        self._deadlines: asyncio.TimerHandle | None = None
+        self._checkpointing = asyncio.Lock()
+        self.journal.on_failed = self._log_failed
+        self.machine.add_listener(self._state_changed)
+
+    async def start(self) -> None:
+        """Start the target, where we supervise it, and listen.  Raises ConfigurationError or TargetStartError."""
+        self.listen_address = await self.listener.start(self.settings.listen)
+        if self.supervisor is not None:
+            self.supervisor.start()
+        self.recovery.start()
+        self._deadlines = asyncio.get_running_loop().call_later(DEADLINES_S, self._check_deadlines)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+        logger.info(
+            "listening on %s for the target at %s, log %s (%s), last version %d", self.listen_address,
+            self.settings.target, self.settings.log_url, self.settings.durability.value, self.journal.last_version,
+        )  # fmt: skip
+
+    async def stop(self) -> None:
+        """The orderly shutdown: serve on, stop listening, drain, flush, mark the log clean, end the target."""
+        if self.stopping:
+            return
+        self.stopping = True
+        limits = self.settings.limits
+        logger.info("stopping: serving on for %g s, then draining", limits.shutdown_delay_s)
+        if limits.shutdown_delay_s:
+            await asyncio.sleep(limits.shutdown_delay_s)
+        self.listener.stop_accepting()
+        self.listener.close_idle()
+        clean = await self._drain_for_stop()
+        self.admission.refuse_all("the ambassador is shutting down; the request was not recorded and not delivered")
+        await self.recovery.stop()
+        await self._close_log(clean)
+        self.listener.abort_all()
+        await self.passages.close()
+        await self.lane.close()
+        if self._deadlines is not None:
+            self._deadlines.cancel()
+        if self.supervisor is not None:
+            await self.supervisor.stop(limits.target_stop_grace_s)
+        self.detector.close()
+        logger.info("stopped")
+
+    # --- control
+
+    @property
+    def able_to_hold(self) -> bool:
+        """Readiness: the target has been in step once, and a request that comes now is served or held."""
+        room = self.admission.held < self.settings.limits.hold_requests_max
+        return self._was_active and room and not self.stopping and self.machine.state is not State.FAILED
+
+    async def set_waiting(self) -> None:
+        """Hold everything; returns when nothing is in flight.  Raises DrainTimeoutError: then nothing is held."""
+        self._refuse_if_failed()
+        await self.hold.take("operator")
+
+    async def set_active(self) -> None:
+        """Take an operator's hold back; where the target's standing is unknown, take it as in step."""
+        self._refuse_if_failed()
+        self.hold.release("operator")
+        if self.recovery.problem is not None:
+            self.recovery.assume_in_step()
+            await self.machine.wait_for(lambda state: state is not State.AWAITING, self.settings.limits.drain_timeout_s)
+
+    async def checkpoint(self) -> dict[str, Fact]:
+        """Waiting, drain, note the durable version, Active.  Returns the catalogue's new entry."""
+        self._refuse_if_failed()
+        if self.machine.state not in (State.ACTIVE, State.HELD):
+            raise NotPossibleNowError(f"the state is {self.machine.state.value}: there is no target to checkpoint")
+        async with self._checkpointing:
+            began_s = monotonic()
+            await self.hold.take("checkpoint")
+            try:
+                version = self.journal.last_version
+                await self.journal.make_durable()
+                entries = self.checkpoints()
+                number = int(str(entries[-1]["id"]).rpartition("-")[2]) + 1 if entries else 1
+                entry: dict[str, Fact] = {
+                    "id": f"mark-{number}",
+                    "version": version,
+                    "engine": "mark",
+                    "size_bytes": 0,
+                    "time": round(time(), 3),
+                    "incarnation": self.recovery.identity,
+                    "blackout_s": round(monotonic() - began_s, 6),
+                }
+                self.journal.store_fact("checkpoints", [*[*entries, entry][-CHECKPOINTS_KEPT:]])
+                self.journal.append_mark("checkpoint", version, id=f"mark-{number}")
+            finally:
+                self.hold.release("checkpoint")
+        return entry
+
+    def checkpoints(self) -> list[dict[str, Fact]]:
+        """Return the catalogue, oldest first."""
+        entries = self.journal.facts.get("checkpoints")
+        return [dict(entry) for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+    async def reproject(self, from_version: int | None) -> dict[str, object]:
+        """Project the log into the target as a new incarnation: restarted if we supervise it, else as the caller says.
+
+        Raises NotPossibleNowError where the target is known to hold every event already.
+        """
+        self._refuse_if_failed()
+        known_same = self.recovery.target_is_known_same and self.machine.state in (State.ACTIVE, State.HELD)
+        if known_same and self.supervisor is None:
+            if from_version is None:
+                last = self.journal.last_version
+                return {"from": last + 1, "to": last, "events": 0, "already_in_step": True,
+                        "detail": f"this incarnation already holds the events 1 to {last}"}  # fmt: skip
+            raise NotPossibleNowError(
+                f"this incarnation already holds the events 1 to {self.journal.last_version}, projecting again would "
+                "apply them twice: restart the target, or name a scratch copy with target="
+            )
+        self._check_versions(from_version, None)
+        await self.hold.take("reproject")
+        try:
+            return await self.recovery.reproject(from_version)
+        finally:
+            self.hold.release("reproject")
+
+    def reproject_into(
+        self, target: Address, from_version: int | None, to_version: int | None
+    ) -> AsyncIterator[Progress]:
+        """Project into a scratch copy while live traffic goes on; yields progress, the last time when it is done."""
+        self._check_versions(from_version, to_version)
+        if target == self.settings.target:
+            raise NotPossibleNowError(f"{target} is the live target: leave target= out to project into it")
+        return project_into_scratch(
+            self.journal, target, self.settings.limits, self.recovery.quarantined, from_version or 1,
+            to_version or self.journal.last_version,
+        )  # fmt: skip
+
+    def describe(self) -> dict[str, object]:
+        """Return what `GET /state` shows."""
+        recovery, sequencer = self.recovery, self.sequencer
+        progress = self.projector.progress
+        return {
+            "state": self.machine.state.public,
+            "reason": self.machine.state.value,
+            "holds": sorted(self.hold.causes),
+            "problem": recovery.problem or (str(self.journal.failure) if self.journal.failure else None),
+            "log_unavailable": str(self.journal.unavailable) if self.journal.unavailable else None,
+            "versions": {
+                "first": self.journal.backend.first_version,
+                "last": sequencer.last_version,
+                "delivered": self.projector.delivered_version,
+                "answered": self.gate.answered_version,
+                "durable": self.journal.durable_version,
+            },
+            "held": self.admission.held,
+            "in_flight": sequencer.outstanding_events,
+            "unrecorded_in_flight": self.passages.reads_in_flight,
+            "tunnels": self.passages.tunnels,
+            "connections": self.listener.connections,
+            "target": {
+                "address": str(self.settings.target),
+                "incarnation": recovery.identity,
+                "incarnations": recovery.incarnations,
+                "since": recovery.incarnation_since_s,
+                "pid": self.supervisor.pid if self.supervisor else None,
+                "supervised": self.supervisor is not None,
+                "serial": self.lane.serial,
+            },
+            "log": {
+                "url": _without_password(self.settings.log_url),
+                "durability": self.settings.durability.value,
+                "size_bytes": self.journal.backend.size_bytes,
+            },
+            "quarantined": sorted(recovery.quarantined),
+            "uncertain": list(recovery.uncertain) if recovery.uncertain else None,
+            "projection": progress.as_json() if progress and self.machine.state is State.PROJECTING else None,
+            "last_recovery": recovery.last_recovery,
+            "last_checkpoint": next(reversed(self.checkpoints()), None),
+        }
+
+    # --- inside
+
+    def _make_detector(self, detection: Detection) -> DeathDetector:
+        target = self.settings.target
+        known = self.journal.facts.get("incarnation")
+        try:
+            if self.supervisor is not None:
+                local = is_local_address(target.host)
+                return SupervisedDetector(self.supervisor, *((target.host, target.port) if local else ()))
+            if detection is Detection.LISTENER:
+                return ListenerDetector(target.host, target.port, known if isinstance(known, str) else None)
+        except TargetError as error:
+            raise ConfigurationError(f"{error}. Or choose --detect connection") from error
+        return ConnectionDetector()
+
+    def _lane_lost(self, lane: Lane, reason: str) -> None:
+        self.recovery.lane_lost(lane, reason)
+
+    def _target_exited(self, returncode: int) -> None:
+        if not self.stopping:
+            self.recovery.target_exited(returncode)
+
+    def _log_failed(self, error: LogError) -> None:
+        self.machine.apply(Cause.LOG_FAILED)
+        self.gate.drop_all(error)
+        self.admission.refuse_all(f"the log has failed: {error}")
+
+    def _state_changed(self, old: State, new: State, cause: Cause) -> None:
+        logger.debug("%s → %s: %s", old.name, new.name, cause.value)
+        if new is State.ACTIVE:
+            self._was_active = True
+            if self.hold.causes:
+                self.machine.apply(Cause.HOLD)
+            else:
+                self.admission.open()
+        elif old is State.ACTIVE:
+            self.admission.close()
+        if new is State.AWAITING:
+            self.passages.close_idle()
+        if new is State.DRAINING:
+            self.hold.check_drained()
+
+    def _check_deadlines(self) -> None:
+        self.admission.expire()
+        self.lane.refuse_overdue(monotonic() - self.settings.limits.answer_timeout_s)
+        self._deadlines = asyncio.get_running_loop().call_later(DEADLINES_S, self._check_deadlines)
+
+    def _check_versions(self, from_version: int | None, to_version: int | None) -> None:
+        first, last = self.journal.backend.first_version, self.journal.last_version
+        if from_version is not None and not 1 <= from_version <= last + 1:
+            raise NotPossibleNowError(f"from={from_version}: the log holds the events {first} to {last}")
+        if to_version is not None and not (from_version or 1) <= to_version <= last:
+            raise NotPossibleNowError(f"to={to_version}: the log holds the events {first} to {last}")
+
+    def _refuse_if_failed(self) -> None:
+        if self.machine.state is State.FAILED:
+            raise NotPossibleNowError(f"the log has failed, restart the ambassador: {self.journal.failure}")
+
+    async def _drain_for_stop(self) -> bool:
+        """Wait until everything that was accepted is answered; return whether that was so in time."""
+        deadline_s = monotonic() + self.settings.limits.drain_timeout_s
+        try:
+            await self.listener.wait_until_quiet(deadline_s)
+            await self.hold.take("shutdown")
+        except (DrainTimeoutError, TimeoutError):
+            logger.warning("requests were still in flight after drain_timeout_s; they are cut")
+            return False
+        return self.machine.state is State.HELD
+
+    async def _close_log(self, clean: bool) -> None:
+        try:
+            await self.journal.make_durable()
+            if clean:
+                self.journal.store_fact("clean_stop", self.journal.last_version)
+                self.journal.append_mark("clean-stop", self.journal.last_version)
+            await self.journal.close()
+        except LogError as error:
+            logger.error("the log was not closed cleanly: %s", error)
+
+
+def _without_password(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    if "@" not in rest:
+        return url
+    user = rest.rpartition("@")[0].partition(":")[0]
+    return f"{scheme}{separator}{user}:***@{rest.rpartition('@')[2]}"

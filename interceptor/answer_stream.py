@@ -1,0 +1,232 @@
+"""An answer that is larger than one piece, on its way to one client at the client's own speed.
+
+What the client does not take waits in memory, then in an unlinked temporary file, then the client is cut: a slow reader
+never holds up the lane for the others (design rule 6), and no buffer is without a bound (rule 7).
+
+If the target dies in the middle, the next incarnation answers the same event from its beginning.  What was already
+passed on is compared with the beginning of the new answer by a running digest; if it is the same, the client notices
+nothing, otherwise its connection is cut, never patched together.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections import deque
+from typing import IO, TYPE_CHECKING
+
+import xxhash
+
+from interceptor.wire import chunked
+from interceptor.wire.answer import Answer, Framing
+
+if TYPE_CHECKING:
+    from interceptor.exchange import Exchange
+
+_SPOOL_READ_BYTES = 256 * 1024
+_DATE_FIELD = re.compile(rb"(?i)\ndate:[^\r]*+\r")
+
+
+class AnswerStream:
+    """The output of one exchange.  Nothing leaves before `release`."""
+
+    __slots__ = (
+        "_aborted",
+        "_chunked",
+        "_content_bytes",
+        "_digest",
+        "_ended",
+        "_exchange",
+        "_head_as_sent",
+        "_memory_bytes",
+        "_memory_max",
+        "_on_drained",
+        "_queue",
+        "_released",
+        "_replay_bytes_left",
+        "_replay_digest",
+        "_spool",
+        "_spool_max",
+        "_spool_read",
+        "_spool_written",
+        "_touched",
+    )
+
+    def __init__(self, exchange: Exchange, memory_bytes_max: int, spool_bytes_max: int) -> None:
+        self._exchange = exchange
+        self._memory_max = memory_bytes_max
+        self._spool_max = spool_bytes_max
+        self._queue: deque[bytes] = deque()
+        self._memory_bytes = 0
+        self._spool: IO[bytes] | None = None
+        self._spool_read = 0
+        self._spool_written = 0
+        self._released = False
+        self._touched = False
+        self._ended = False
+        self._aborted = False
+        self._chunked = False
+        self._head_as_sent = b""
+        self._content_bytes = 0
+        self._digest = xxhash.xxh3_64()
+        self._replay_bytes_left = 0
+        self._replay_digest = xxhash.xxh3_64()
+        self._on_drained = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether everything that will ever come is here."""
+        return self._ended
+
+    @property
+    def touched(self) -> bool:
+        """Whether the client has got a byte of it."""
+        return self._touched
+
+    @property
+    def congested(self) -> bool:
+        """Whether more waits for the client than belongs into memory."""
+        return self._memory_bytes + self._spool_written - self._spool_read > self._memory_max
+
+    def put_interim(self, head: bytes) -> None:
+        """Pass a 1xx head on."""
+        self._put(head)
+
+    def begin(self, answer: Answer) -> None:
+        """Take the head; on a second beginning compare it with the first (all but Date)."""
+        if self._aborted:
+            return
+        head_to_compare = _DATE_FIELD.sub(b"", answer.head)
+        if self._head_as_sent:
+            if head_to_compare != self._head_as_sent:
+                self.abort()
+            self._replay_bytes_left = self._content_bytes
+            self._replay_digest = xxhash.xxh3_64()
+            return
+        self._head_as_sent = head_to_compare
+        self._chunked = answer.framing is not Framing.LENGTH and self._exchange.http11
+        self._put(self._exchange.client_head(answer))
+
+    def put(self, piece: bytes) -> bool:
+        """Take a piece of content; return `congested`."""
+        if self._aborted or not piece:
+            return False
+        if self._replay_bytes_left:
+            repeated, piece = piece[: self._replay_bytes_left], piece[self._replay_bytes_left :]
+            self._replay_bytes_left -= len(repeated)
+            self._replay_digest.update(repeated)
+            if not self._replay_bytes_left and self._replay_digest.digest() != self._digest.digest():
+                self.abort()
+                return False
+            if not piece:
+                return False
+        self._content_bytes += len(piece)
+        self._digest.update(piece)
+        self._put(chunked.encode_piece(piece) if self._chunked else piece)
+        return self.congested
+
+    def end(self, trailers: bytes = b"") -> None:
+        """Say that the content is complete."""
+        if self._aborted:
+            return
+        if self._replay_bytes_left:
+            self.abort()
+            return
+        self._ended = True
+        if self._chunked:
+            self._put(chunked.encode_whole(b"", trailers))
+        self.pump()
+
+    def interrupt(self) -> None:
+        """Say that the answer broke off and will begin again."""
+        self._replay_bytes_left = 0
+
+    def abort(self) -> None:
+        """Give up: the client's connection is cut, so that it can't take a part for the whole."""
+        self._aborted = True
+        self.close()
+        client = self._exchange.client
+        if client is not None:
+            client.abort()
+
+    def release(self) -> None:
+        """What is in here may leave (design rule 2)."""
+        self._released = True
+        self.pump()
+
+    def pump(self) -> None:
+        """Give the client as much as it takes."""
+        client = self._exchange.client
+        if client is None or not self._released or self._aborted or not client.is_first(self._exchange):
+            return
+        while not client.write_blocked:
+            if self._queue:
+                piece = self._queue.popleft()
+                self._memory_bytes -= len(piece)
+            elif self._spool is not None:
+                piece = self._read_spool()
+                if not piece:
+                    continue
+            else:
+                break
+            self._touched = True
+            client.write(piece)
+        if not self._queue and self._spool is None:
+            if self._ended:
+                client.finished(self._exchange)
+            elif not client.write_blocked:
+                self._exchange.drained()
+
+    def close(self) -> None:
+        """Drop what waits."""
+        self._queue.clear()
+        self._memory_bytes = 0
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
+        self._spool_read = self._spool_written = 0
+
+    def _put(self, data: bytes) -> None:
+        if self._exchange.client is None:
+            return
+        if self._spool is None and self._memory_bytes + len(data) <= self._memory_max:
+            self._queue.append(data)
+            self._memory_bytes += len(data)
+        elif not self._queue and self._spool is None and len(data) > self._memory_max:
+            # A single piece is bounded by what one read from the target brings.
+            self._queue.append(data)
+            self._memory_bytes += len(data)
+        else:
+            self._write_spool(data)
+        self.pump()
+
+    def _write_spool(self, data: bytes) -> None:
+        counters = self._exchange.counters
+        if self._spool_written - self._spool_read + len(data) > self._spool_max:
+            counters.limits_reached["answer_spool_bytes_max"] += 1
+            self.abort()
+            return
+        try:
+            if self._spool is None:
+                self._spool = tempfile.TemporaryFile(prefix="interceptor-answer-")  # noqa: SIM115
+                counters.limits_reached["answer_memory_bytes_max"] += 1
+            self._spool.seek(self._spool_written)
+            self._spool.write(data)
+        except OSError:
+            # No room for the spool is the same as a spool that is full.
+            counters.limits_reached["answer_spool_bytes_max"] += 1
+            self.abort()
+            return
+        self._spool_written += len(data)
+        counters.spooled_bytes += len(data)
+
+    def _read_spool(self) -> bytes:
+        assert self._spool is not None
+        self._spool.seek(self._spool_read)
+        piece = self._spool.read(_SPOOL_READ_BYTES)
+        self._spool_read += len(piece)
+        if self._spool_read == self._spool_written:
+            self._spool.close()
+            self._spool = None
+            self._spool_read = self._spool_written = 0
+        return piece

@@ -1,0 +1,149 @@
+"""`interceptor state`, `checkpoint` and `reproject`: the admin endpoints from a shell."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from interceptor.cli.run import read_token
+from interceptor.errors import InterceptorError
+
+# A drain may take as long as drain_timeout_s, a projection much longer.
+CONTROL_TIMEOUT_S = 60.0
+REPROJECT_TIMEOUT_S = 24 * 3600.0
+
+
+class ControlError(InterceptorError):
+    """The ambassador could not be reached, or it refused."""
+
+
+def admin_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the command the options that say where the ambassador is."""
+    for option in (
+        click.option("--admin-token-file", type=click.Path(path_type=Path), help="File with the bearer token."),
+        click.option("--admin", default="127.0.0.1:8002", show_default=True, help="Where the admin listens."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command("state")
+@click.argument("state", required=False, type=click.Choice(["Active", "Waiting"], case_sensitive=False))
+@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
+@admin_options
+def state_command(state: str | None, as_json: bool, admin: str, admin_token_file: Path | None) -> None:
+    """Show the state, or set it: Waiting holds requests once the lane is drained, Active lets them pass."""
+    control = _Control(admin, read_token(admin_token_file))
+    description = control.call("POST", "/state", state=state) if state else control.call("GET", "/state")
+    if as_json:
+        click.echo(json.dumps(description, indent=2))
+        return
+    versions, target = description["versions"], description["target"]
+    click.echo(f"{description['state']} ({description['reason']})")
+    click.echo("versions  " + "  ".join(f"{name} {value}" for name, value in versions.items()))
+    click.echo(f"held      {description['held']}   in flight {description['in_flight']}")
+    click.echo(f"target    {target['address']}   incarnation {target['incarnations']}   pid {target['pid'] or '-'}")
+    for name in ("problem", "log_unavailable", "uncertain", "quarantined"):
+        if description[name]:
+            click.echo(f"{name:<9} {description[name]}")
+    recovery = description["last_recovery"]
+    if recovery:
+        click.echo(
+            f"recovery  {recovery['cause']}: {recovery['events']} events in {recovery['seconds']:.3f} s, "
+            f"{recovery['divergences']} diverged, {recovery['total_s']:.3f} s in all"
+        )
+
+
+@click.command("checkpoint")
+@click.option("--list", "show_list", is_flag=True, help="Show the catalogue; take none.")
+@admin_options
+def checkpoint_command(show_list: bool, admin: str, admin_token_file: Path | None) -> None:
+    """Drain, and note the version that the target's state stands at."""
+    control = _Control(admin, read_token(admin_token_file))
+    entries = control.call("GET", "/checkpoint") if show_list else [control.call("POST", "/checkpoint")]
+    for entry in entries:
+        click.echo(f"{entry['id']:<10} version {entry['version']}  {entry['engine']}  blackout {entry['blackout_s']} s")
+    if show_list and not entries:
+        click.echo("no checkpoints")
+
+
+@click.command("reproject")
+@click.option("--from", "from_version", type=click.IntRange(min=1), help="First version; 1 by default.")
+@click.option("--to", "to_version", type=click.IntRange(min=1), help="Last version; goes with --target.")
+@click.option("--target", help="A scratch copy: http://HOST:PORT. Live traffic goes on meanwhile.")
+@admin_options
+def reproject_command(
+    from_version: int | None, to_version: int | None, target: str | None, admin: str, admin_token_file: Path | None
+) -> None:
+    """Deliver the log again: to the target, if it is a new incarnation, or to a scratch copy."""
+    control = _Control(admin, read_token(admin_token_file))
+    query = {"from": from_version, "to": to_version, "target": target}
+    if target is None:
+        result = control.call("POST", "/reproject", timeout_s=REPROJECT_TIMEOUT_S, **query)
+    else:
+        result = _follow(control.lines("/reproject", **query))
+    if result.get("already_in_step"):
+        click.echo(result["detail"])
+        return
+    click.echo(
+        f"{result['events']} events ({result['from']} to {result['to']}) in {result['seconds']:.3f} s, "
+        f"{result['rate'] or 0:.0f}/s, {result['skipped']} quarantined, {result['divergences']} diverged"
+    )
+    for divergence in result["first_divergences"]:
+        click.echo(f"  event {divergence['version']}: expected {divergence['expected']}, got {divergence['got']}")
+
+
+def _follow(lines: Iterator[dict[str, Any]]) -> dict[str, Any]:
+    """Draw progress until the last line, and return that."""
+    with click.progressbar(length=0, label="projecting", show_pos=True) as bar:
+        for line in lines:
+            if "error" in line:
+                raise ControlError(line["error"])
+            bar.length = line["to"] - line["from"] + 1
+            bar.update(line["events"] + line["skipped"] - bar.pos)
+            if line["done"]:
+                return line
+    raise ControlError("the ambassador ended the projection without a result")
+
+
+class _Control:
+    def __init__(self, admin: str, token: str | None) -> None:
+        self._base = admin if "://" in admin else f"http://{admin}"
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    def call(self, method: str, path: str, timeout_s: float = CONTROL_TIMEOUT_S, **query: object) -> Any:
+        """Return the decoded JSON answer.  Raises ControlError."""
+        with self._open(method, path, timeout_s, {}, query) as response:
+            return json.load(response)
+
+    def lines(self, path: str, **query: object) -> Iterator[dict[str, Any]]:
+        """Yield the lines of an NDJSON answer.  Raises ControlError."""
+        headers = {"Accept": "application/x-ndjson"}
+        with self._open("POST", path, REPROJECT_TIMEOUT_S, headers, query) as response:
+            for line in response:
+                yield json.loads(line)
+
+    def _open(self, method: str, path: str, timeout_s: float, headers: dict[str, str], query: dict[str, object]) -> Any:
+        pairs = urllib.parse.urlencode({name: value for name, value in query.items() if value is not None})
+        request = urllib.request.Request(
+            f"{self._base}{path}?{pairs}", method=method, headers={**self._headers, **headers}
+        )
+        try:
+            return urllib.request.urlopen(request, timeout=timeout_s)
+        except urllib.error.HTTPError as error:
+            try:
+                detail = json.load(error)["detail"]
+            except (ValueError, KeyError, TypeError):
+                detail = error.reason
+            raise ControlError(f"{method} {path}: {error.code}: {detail}") from error
+        except (OSError, ValueError) as error:
+            raise ControlError(
+                f"no ambassador answers at {self._base} ({error}); is it running, and is --admin right?"
+            ) from error

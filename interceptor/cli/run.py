@@ -1,0 +1,148 @@
+"""`interceptor run`: options, environment and configuration file become Settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from interceptor.address import parse_listen, parse_target
+from interceptor.errors import ConfigurationError
+from interceptor.journal import Durability
+from interceptor.limits import Limits
+from interceptor.logs import configure_logging
+from interceptor.recovery import OnUnclean
+from interceptor.runner import run as run_ambassador
+from interceptor.settings import Detection, Settings
+from storage_backends.options import LogOptions
+
+DEFAULT_LOG = "file:interceptor-log"
+
+
+def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the command one option for each limit of the proxy and of the log."""
+    for item in reversed(fields(LogOptions)):
+        command = click.option(
+            f"--{item.name.replace('_', '-')}", type=click.IntRange(min=1), default=item.default, show_default=True,
+            help="Of the log; see docs/log-format.md.",
+        )(command)  # fmt: skip
+    for limit in reversed(fields(Limits)):
+        kind: click.ParamType[Any] = (
+            click.FloatRange(min=0) if isinstance(limit.default, float) else click.IntRange(min=1)
+        )
+        command = click.option(
+            f"--{limit.name.replace('_', '-')}", type=kind, default=limit.default, show_default=True,
+            help=limit.metadata["meaning"],
+        )(command)  # fmt: skip
+    return command
+
+
+def load_config(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
+    """Take defaults from a YAML file whose keys are option names; options and environment win over it."""
+    if path is None:
+        return
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise click.BadParameter(f"{path}: {error}") from error
+    if not isinstance(values, dict):
+        raise click.BadParameter(f"{path}: expected keys and values, such as 'target: http://127.0.0.1:8000'")
+    known = {parameter.name for parameter in context.command.params}
+    defaults = {str(key).replace("-", "_"): value for key, value in values.items()}
+    unknown = sorted(set(defaults) - known)
+    if unknown:
+        raise click.BadParameter(f"{path}: unknown key {unknown[0]!r}; keys are the names of the options of `run`")
+    context.default_map = {**(context.default_map or {}), **defaults}
+
+
+@click.command("run", context_settings={"show_default": True})
+@click.option("--config", type=click.Path(path_type=Path), callback=load_config, is_eager=True, expose_value=False,
+              help="YAML file with the options below as keys.")  # fmt: skip
+@click.option("--target", required=True, help="The application to protect: http://HOST:PORT.")
+@click.option("--listen", default="0.0.0.0:8001", help="Where clients connect.")
+@click.option("--admin", default="127.0.0.1:8002", help="Where control connects; `same` for the listener's port.")
+@click.option("--admin-token-file", type=click.Path(path_type=Path), help="File with the bearer token for control.")
+@click.option("--log", "log_url", default=DEFAULT_LOG, help="file:///DIR or memory://.")
+@click.option(
+    "--durability",
+    type=click.Choice([each.value for each in Durability]),
+    default="strict",
+    help="strict: no answer leaves before its event is on disk; relaxed: at most relaxed_window_ms early.",
+)
+@click.option(
+    "--record",
+    type=click.Choice(["all", "unsafe"]),
+    default="all",
+    help="unsafe: safe methods (RFC 9110 §9.2.1) are neither recorded nor ordered.",
+)
+@click.option("--order", type=click.Choice(["total"]), default="total", help="Every request in one order.")
+@click.option(
+    "--bypass",
+    multiple=True,
+    metavar="METHOD:GLOB",
+    help="Routes for streams and long polls: not recorded, a connection of their own. May be repeated.",
+)
+@click.option(
+    "--detect",
+    type=click.Choice([each.value for each in Detection]),
+    help="How a death is told from a closed connection. Default: listener where the target is local.",
+)
+@click.option(
+    "--on-unclean",
+    type=click.Choice([each.value for each in OnUnclean]),
+    default="assume-applied",
+    help="After our own crash, with the target alive and its last events in doubt.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    help="Of our own log lines.",
+)
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Of our own log lines.")
+@limit_options
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def run_command(**options: Any) -> None:
+    """Stand in front of the target: record every request, and give the target its memory back when it dies.
+
+    With `-- COMMAND …` the target is started and supervised as well.
+    """
+    configure_logging(options["log_level"], as_json=options["log_format"] == "json")
+    run_ambassador(_settings(options))
+
+
+def _settings(options: dict[str, Any]) -> Settings:
+    limits = Limits(**{item.name: options[item.name] for item in fields(Limits)})
+    admin = None if options["admin"] == "same" else parse_listen(options["admin"], "--admin")
+    return Settings(
+        target=parse_target(options["target"]),
+        listen=parse_listen(options["listen"], "--listen"),
+        admin=admin,
+        log_url=options["log_url"],
+        admin_token=read_token(options["admin_token_file"]),
+        durability=Durability(options["durability"]),
+        record_all=options["record"] == "all",
+        bypass=options["bypass"],
+        detection=Detection(options["detect"]) if options["detect"] else None,
+        on_unclean=OnUnclean(options["on_unclean"]),
+        command=options["command"],
+        limits=limits,
+        log_options={item.name: options[item.name] for item in fields(LogOptions)},
+    )
+
+
+def read_token(path: Path | None) -> str | None:
+    """Return the token in a file, None without a file.  Raises ConfigurationError."""
+    if path is None:
+        return None
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigurationError(f"--admin-token-file {path}: {error.strerror}") from error
+    if not token:
+        raise ConfigurationError(f"--admin-token-file {path}: the file is empty")
+    return token

@@ -1,0 +1,429 @@
+"""One client's connection: requests in, answers out, in order.
+
+A request is read whole before it is admitted, so that a slow sender holds up nobody (design rule 6).  Pipelined
+requests (RFC 9112 §9.3.2) are admitted as they come; their answers leave in the order of the requests.  A request
+that is not recorded waits until it is the first in line, because it goes another way than those before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, cast
+
+from interceptor.exchange import Exchange, RecordedExchange
+from interceptor.passage import PassedExchange
+from interceptor.refusals import CONTINUE
+from interceptor.routing import Route
+from interceptor.wire import chunked
+from interceptor.wire.errors import RequestError
+from interceptor.wire.forwarding import Forwarder
+from interceptor.wire.request import Request, RequestReader
+
+if TYPE_CHECKING:
+    from interceptor.listener import Listener
+
+# After a refusal the rest of the request is read and dropped for a moment: closing at once would reset the connection,
+# and the client might never see the answer (RFC 9112 §9.6).
+LINGER_S = 1.0
+LINGER_BYTES_MAX = 16 * 1024 * 1024
+
+
+class ClientConnection(asyncio.Protocol):
+    """Created by the listener for each accepted connection."""
+
+    __slots__ = (
+        "_answered_continue",
+        "_deferred",
+        "_eof",
+        "_exchanges",
+        "_forwarder",
+        "_intake_bytes",
+        "_last",
+        "_linger_left",
+        "_linger_timer",
+        "_listener",
+        "_paused",
+        "_phase",
+        "_phase_since_s",
+        "_reader",
+        "_request",
+        "_requests",
+        "_transport",
+        "_upload",
+        "write_blocked",
+    )
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        limits = listener.limits
+        self._reader = RequestReader(limits.head_bytes_max, limits.target_bytes_max, limits.fields_max)
+        self._exchanges: deque[Exchange] = deque()
+        # The request whose content is still being read; one that goes another way and waits for those before it;
+        # and the exchange that takes its content, or its tunnel's bytes, as they come.
+        self._request: Request | None = None
+        self._deferred: tuple[Request, Route] | None = None
+        self._upload: PassedExchange | None = None
+        self._answered_continue = False
+        self._intake_bytes = 0
+        self._paused = False
+        self._last = False
+        self._eof = False
+        self._linger_left = LINGER_BYTES_MAX
+        self._linger_timer: asyncio.TimerHandle | None = None
+        self._requests = 0
+        self._phase = ""
+        self._phase_since_s = 0.0
+        self.write_blocked = False
+
+    # --- the transport's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        host = peer[0].encode() if isinstance(peer, tuple) else b"unknown"
+        self._forwarder = Forwarder(host, b"http", self._listener.authority)
+        self._listener.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._last:
+            self._drop(len(data))
+            return
+        self._reader.feed(data)
+        if self._upload is not None:
+            self._pump_upload()
+        else:
+            self._read()
+
+    def eof_received(self) -> bool:
+        self._eof = True
+        if self._upload is not None:
+            return self._upload.client_ended()
+        # A client may shut its sending side down and still wait for its answers.
+        return bool(self._exchanges) and not self._last and self._request is None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._detach()
+
+    def pause_writing(self) -> None:
+        self.write_blocked = True
+
+    def resume_writing(self) -> None:
+        self.write_blocked = False
+        if self._exchanges:
+            first = self._exchanges[0]
+            if first.stream is not None:
+                first.stream.pump()
+            elif self._upload is first:
+                first.drained()
+        if self._paused:
+            self._resume()
+
+    # --- requests
+
+    def _read(self) -> None:
+        try:
+            self._read_requests()
+        except RequestError as error:
+            self._refuse(error)
+
+    def _read_requests(self) -> None:
+        listener = self._listener
+        reader = self._reader
+        while not self._last:
+            request = self._request
+            if request is None:
+                if self.write_blocked or len(self._exchanges) >= listener.limits.pipelined_requests_max:
+                    self._pause()
+                    return
+                request = reader.read_head()
+                if request is None:
+                    return
+                self._requests += 1
+                self._answered_continue = False
+                route = listener.router.route(request)
+                if route is not Route.RECORD:
+                    self._deferred = (request, route)
+                    self._pause()
+                    self._pass_deferred()
+                    return
+            body = reader.read_body(listener.limits.body_bytes_max)
+            if body is None:
+                self._request = request
+                self._await_body()
+                return
+            self._request = None
+            if self._intake_bytes:
+                self._release_intake()
+            self._admit(request, chunked.encode_whole(body, reader.trailers) if request.chunked else body)
+
+    def _admit(self, request: Request, body: bytes) -> None:
+        listener = self._listener
+        exchange = RecordedExchange(
+            self,
+            listener.gate,
+            self._forwarder.head(request),
+            body,
+            request.version_minor == 1,
+            request.keep_alive,
+            request.method == b"HEAD",
+        )
+        self._exchanges.append(exchange)
+        if not request.keep_alive:
+            self._last = True
+        listener.admission.admit(exchange)
+
+    def _await_body(self) -> None:
+        """Ask for the content where the client waits to be asked, and account for what has come of it."""
+        listener, request = self._listener, self._request
+        assert request is not None
+        if request.expects_continue and not self._answered_continue and not self._exchanges:
+            # The ambassador reads requests whole, so the expectation ends with it (RFC 9110 §10.1.1).
+            self._answered_continue = True
+            if self._reader.body_bytes == 0:
+                self._transport.write(CONTINUE)
+        listener.intake_bytes += self._reader.body_bytes - self._intake_bytes
+        self._intake_bytes = self._reader.body_bytes
+        if listener.intake_bytes > listener.limits.intake_bytes_max:
+            listener.counters.limits_reached["intake_bytes_max"] += 1
+            raise RequestError(503, f"more than {listener.limits.intake_bytes_max} bytes of contents are being read")
+
+    def _release_intake(self) -> None:
+        self._listener.intake_bytes -= self._intake_bytes
+        self._intake_bytes = 0
+
+    def _refuse(self, error: RequestError) -> None:
+        """Answer a request that can't be accepted, behind the answers that are still to come, and read no more."""
+        listener = self._listener
+        if error.status in _LIMIT_OF_STATUS:
+            listener.counters.limits_reached[_LIMIT_OF_STATUS[error.status]] += 1
+        self._last = True
+        self._request = None
+        self._release_intake()
+        exchange = Exchange(self, listener.counters, http11=True, keep_alive=False, is_head_request=False)
+        self._exchanges.append(exchange)
+        self._resume_reading()
+        exchange.refuse(error.status, error.reason)
+
+    # --- requests that are not recorded
+
+    def _pass_deferred(self) -> None:
+        if self._deferred is None or self._exchanges:
+            return
+        request, route = self._deferred
+        self._deferred = None
+        write_head = self._forwarder.upgrade_head if route is Route.UPGRADE else self._forwarder.head
+        exchange = PassedExchange(self, self._listener.counters, request, write_head(request), route)
+        self._exchanges.append(exchange)
+        if route is Route.ADMIN:
+            self._listener.passages.start(exchange)
+        else:
+            self._listener.admission.admit_passed(exchange)
+
+    def open_upload(self, exchange: PassedExchange) -> None:
+        """The exchange has its connection: pass it the content of its request as it comes."""
+        self._upload = exchange
+        if exchange.request.expects_continue and not self._answered_continue:
+            self._answered_continue = True
+            self._transport.write(CONTINUE)
+        self._resume_reading()
+        self._pump_upload()
+
+    def open_tunnel(self, exchange: PassedExchange) -> None:
+        """Both sides have left HTTP: everything that comes belongs to the tunnel."""
+        self._upload = exchange
+        exchange.tunnelled = True
+        self._resume_reading()
+        self._pump_upload()
+
+    def uploading(self, exchange: PassedExchange) -> bool:
+        """Whether content of the exchange's request is still to come."""
+        return self._upload is exchange
+
+    def close_tunnel(self) -> None:
+        """The target has ended the tunnel: close after what was written."""
+        self._last = True
+        self._upload = None
+        self._transport.close()
+
+    def pause_upload(self) -> None:
+        """The target takes no more for now."""
+        self._pause()
+
+    def resume_upload(self) -> None:
+        """The target takes more."""
+        self._resume_reading()
+
+    def _pump_upload(self) -> None:
+        exchange, reader = self._upload, self._reader
+        assert exchange is not None
+        if exchange.tunnelled:
+            if reader.buffered_bytes:
+                exchange.write_upload(reader.take_rest())
+            return
+        try:
+            piece = reader.read_piece()
+            while piece is not None:
+                exchange.write_upload(chunked.encode_piece(piece) if exchange.request.chunked else piece)
+                piece = reader.read_piece()
+        except RequestError as error:
+            # The target has got half a request: its connection is cut, so that it does not wait for the rest.
+            self._upload = None
+            exchange.abandon()
+            self._last = True
+            exchange.keep_alive = False
+            exchange.refuse(error.status, error.reason)
+            return
+        if reader.body_complete:
+            self._upload = None
+            if exchange.request.chunked:
+                exchange.write_upload(chunked.encode_whole(b"", reader.trailers))
+            self._pause()
+
+    # --- answers
+
+    def is_first(self, exchange: Exchange) -> bool:
+        """Whether the exchange is the one whose answer the client waits for next."""
+        return bool(self._exchanges) and self._exchanges[0] is exchange
+
+    def write(self, data: bytes) -> None:
+        """Write a part of the first exchange's answer."""
+        self._transport.write(data)
+
+    def answer_whole(self, exchange: Exchange, data: bytes) -> None:
+        """Take a whole answer; it leaves when those before it have left."""
+        if self._exchanges[0] is exchange:
+            self._transport.write(data)
+            self.finished(exchange)
+        else:
+            exchange.whole = data
+
+    def finished(self, exchange: Exchange) -> None:
+        """The first exchange's answer has left completely."""
+        exchanges = self._exchanges
+        exchanges.popleft()
+        while exchange.keep_alive and exchanges and exchanges[0].whole is not None:
+            exchange = exchanges.popleft()
+            self._transport.write(cast(bytes, exchange.whole))
+        if not exchange.keep_alive or (self._eof and not exchanges):
+            self._end()
+            return
+        if exchanges:
+            first = exchanges[0]
+            if first.stream is not None:
+                first.stream.pump()
+        elif self._request is not None:
+            self._await_body()
+        if self._paused:
+            self._resume()
+
+    def _resume(self) -> None:
+        if self._deferred is not None:
+            self._pass_deferred()
+        elif self._upload is None and not (self._exchanges and isinstance(self._exchanges[0], PassedExchange)):
+            self._resume_reading()
+            self._read()
+
+    # --- the end
+
+    def _end(self) -> None:
+        """Close after what was written; after a refusal linger, so that the client can read it."""
+        self._last = True
+        self._upload = None
+        if self._transport.is_closing():
+            return
+        if self._eof or (self._request is None and self._reader.buffered_bytes == 0 and not self._paused):
+            self._transport.close()
+            return
+        self._resume_reading()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._linger_timer = asyncio.get_running_loop().call_later(LINGER_S, self._transport.close)
+
+    def _drop(self, size_bytes: int) -> None:
+        self._linger_left -= size_bytes
+        if self._linger_left < 0:
+            self._transport.close()
+
+    def close_when_idle(self) -> None:
+        """Shut down: an idle connection is closed, another one after its present answers."""
+        if not self._exchanges and self._request is None and not self._reader.buffered_bytes:
+            self._last = True
+            self._transport.close()
+        elif self._exchanges:
+            self._exchanges[-1].keep_alive = False
+            self._last = True
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        transport = self._transport
+        self._detach()
+        transport.abort()
+
+    def _detach(self) -> None:
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
+            self._linger_timer = None
+        self._last = True
+        self._request = None
+        self._upload = None
+        self._release_intake()
+        self._listener.closed(self)
+        exchanges, self._exchanges = self._exchanges, deque()
+        for exchange in exchanges:
+            self._listener.admission.forget(exchange)
+            exchange.client_gone()
+
+    def sweep(self, now_s: float) -> None:
+        """Called every second or so: end what has taken too long."""
+        phase = self._present_phase()
+        if phase != self._phase:
+            self._phase, self._phase_since_s = phase, now_s
+            return
+        limit_name = _LIMIT_OF_PHASE[phase.partition(" ")[0]]
+        if limit_name is None or now_s - self._phase_since_s < getattr(self._listener.limits, limit_name):
+            return
+        self._listener.counters.limits_reached[limit_name] += 1
+        if phase.startswith(("head", "body")):
+            self._refuse(RequestError(408, f"the request was not complete within {limit_name} (RFC 9110 §15.5.9)"))
+        elif phase.startswith("idle"):
+            self._last = True
+            self._transport.close()
+        else:
+            self.abort()
+
+    def _present_phase(self) -> str:
+        if self._last and not self._exchanges:
+            return "closing"
+        if self.write_blocked:
+            # Whatever leaves the transport's buffer is progress.
+            return f"blocked {self._transport.get_write_buffer_size()} {self._requests}"
+        if self._exchanges:
+            if self._eof and isinstance(self._exchanges[0], PassedExchange):
+                return f"ended {self._requests}"
+            return f"answering {self._requests}"
+        if self._request is not None:
+            return f"body {self._requests}"
+        return f"head {self._requests}" if self._reader.buffered_bytes else f"idle {self._requests}"
+
+    def _pause(self) -> None:
+        if not self._paused and not self._transport.is_closing():
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._paused and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
+
+
+_LIMIT_OF_STATUS = {431: "head_bytes_max", 414: "target_bytes_max", 413: "body_bytes_max"}
+_LIMIT_OF_PHASE: dict[str, str | None] = {
+    "closing": "client_write_timeout_s",
+    "blocked": "client_write_timeout_s",
+    "ended": "client_idle_timeout_s",
+    "answering": None,
+    "head": "head_timeout_s",
+    "body": "body_timeout_s",
+    "idle": "client_idle_timeout_s",
+}

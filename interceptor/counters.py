@@ -1,0 +1,88 @@
+"""What is counted on the hot path: plain integers, folded into Prometheus metrics only when somebody scrapes.
+
+Histograms are lists of per-bucket counts; `bisect` finds the bucket.  Labels have few values: methods are folded to a
+known set, statuses to their class.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+
+REQUEST_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+SYNC_BUCKETS_S = tuple(0.001 * 2**power for power in range(14))
+RECOVERY_BUCKETS_S = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0, 600.0)
+DETECTION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
+
+
+class Histogram:
+    """Counts per bucket, not cumulative; the last one is +Inf.  Values are in seconds."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(self.bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+
+class Counters:
+    """One object for the whole data plane."""
+
+    __slots__ = (
+        "answers_by_class",
+        "bypassed",
+        "client_bytes_in",
+        "client_bytes_out",
+        "connections_opened",
+        "detection",
+        "divergences",
+        "hold_time",
+        "holds_ended",
+        "lane_connections",
+        "limits_reached",
+        "quarantined",
+        "recorded",
+        "recoveries",
+        "recovery",
+        "refused",
+        "replayed",
+        "request",
+        "resent",
+        "spooled_bytes",
+        "sync",
+        "tunnels",
+        "uncertain",
+        "unrecorded",
+    )
+
+    def __init__(self) -> None:
+        self.connections_opened = 0
+        self.client_bytes_in = 0
+        self.client_bytes_out = 0
+        self.recorded = 0
+        self.unrecorded = 0
+        self.bypassed = 0
+        self.tunnels = 0
+        self.answers_by_class = [0] * 6
+        self.refused: Counter[int] = Counter()
+        self.limits_reached: Counter[str] = Counter()
+        self.holds_ended: Counter[str] = Counter()
+        self.request = Histogram(REQUEST_BUCKETS_S)
+        self.hold_time = Histogram(REQUEST_BUCKETS_S)
+        self.sync = Histogram(SYNC_BUCKETS_S)
+        self.recovery = Histogram(RECOVERY_BUCKETS_S)
+        self.detection = Histogram(DETECTION_BUCKETS_S)
+        self.recoveries = 0
+        self.replayed = 0
+        self.divergences = 0
+        self.quarantined = 0
+        self.uncertain = 0
+        self.resent = 0
+        self.lane_connections = 0
+        self.spooled_bytes = 0

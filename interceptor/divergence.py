@@ -1,0 +1,84 @@
+"""Replayed outcomes against recorded ones: a replay that diverges is never silent.
+
+Events and outcomes are read from the log in the order in which they were written, and answers arrive from the target
+meanwhile; whichever of the two outcomes of a version is there first waits for the other.  What waits is bounded by what
+is in flight.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from storage_backends.records import Outcome
+
+# How many of the divergent events are reported in full; all are counted.
+REPORTED_MAX = 10
+
+
+class Divergence(NamedTuple):
+    """An event that was answered otherwise than before."""
+
+    version: int
+    expected: Outcome
+    got: Outcome
+
+    def as_json(self) -> dict[str, object]:
+        """Return it as the admin interface shows it."""
+
+        def shown(outcome: Outcome) -> dict[str, object]:
+            return {
+                "status": outcome.status,
+                "length_bytes": outcome.length_bytes,
+                "digest": f"{outcome.digest:016x}",
+            }
+
+        return {"version": self.version, "expected": shown(self.expected), "got": shown(self.got)}
+
+
+class OutcomeComparison:
+    """Compares outcomes by version during one replay."""
+
+    def __init__(self) -> None:
+        self.compared = 0
+        self.divergences = 0
+        self.first: list[Divergence] = []
+        self._recorded: dict[int, Outcome | None] = {}
+        self._replayed: dict[int, Outcome] = {}
+
+    def expect(self, version: int) -> None:
+        """This version is being replayed."""
+        self._recorded[version] = None
+
+    def recorded(self, outcome: Outcome) -> None:
+        """The log says how this version was answered."""
+        version = outcome.version
+        if version not in self._recorded:
+            return
+        replayed = self._replayed.pop(version, None)
+        if replayed is None:
+            self._recorded[version] = outcome
+        else:
+            self._compare(outcome, replayed)
+
+    def replayed(self, outcome: Outcome) -> None:
+        """The target has answered this version now."""
+        recorded = self._recorded.get(outcome.version)
+        if recorded is None:
+            self._replayed[outcome.version] = outcome
+        else:
+            self._compare(recorded, outcome)
+
+    def take_first_outcomes(self) -> list[Outcome]:
+        """Return the outcomes of versions that the log has none for: it is their first."""
+        first = list(self._replayed.values())
+        self._replayed.clear()
+        self._recorded.clear()
+        return first
+
+    def _compare(self, recorded: Outcome, replayed: Outcome) -> None:
+        del self._recorded[recorded.version]
+        self.compared += 1
+        if recorded != replayed:
+            self.divergences += 1
+            if len(self.first) < REPORTED_MAX:
+                self.first.append(Divergence(recorded.version, recorded, replayed))

@@ -1,0 +1,216 @@
+"""The proxy's use of the log: append before delivery, sync beside it, outcomes behind it.
+
+Group commit: a sync starts as soon as there is something to sync and none is under way, so that one covers everything
+that arrived meanwhile.  In relaxed durability the sync starts `relaxed_window_ms` after the first record that needs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from enum import Enum
+from time import monotonic, time_ns
+
+from interceptor.counters import Counters
+from storage_backends.backend import Fact, LogBackend, LogReader
+from storage_backends.errors import LogError, LogFailedError, LogUnavailableError
+from storage_backends.records import Event, Mark, Outcome, Quarantine, Record
+
+logger = logging.getLogger(__name__)
+
+# Outcomes go with the next events; where none come, they are written after this time.
+OUTCOMES_LATEST_S = 0.005
+OUTCOMES_BATCH_MAX = 1_024
+
+RELEASE_AT_ONCE = 1 << 62
+
+
+class Durability(Enum):
+    """When an answer may leave (design rule 2)."""
+
+    STRICT = "strict"
+    RELAXED = "relaxed"
+
+
+class Journal:
+    """Owns the backend.  `release_version`: answers to events up to it may leave now."""
+
+    def __init__(
+        self,
+        backend: LogBackend,
+        loop: asyncio.AbstractEventLoop,
+        durability: Durability,
+        relaxed_window_ms: int,
+        counters: Counters,
+    ) -> None:
+        self.backend = backend
+        self.durability = durability
+        self.facts: dict[str, Fact] = backend.load_facts()
+        self.failure: LogError | None = None
+        self.unavailable: LogUnavailableError | None = None
+        self.on_durable: Callable[[], None] = _ignore
+        self.on_failed: Callable[[LogError], None] = _ignore_error
+        self._loop = loop
+        self._window_s = relaxed_window_ms / 1000
+        self._counters = counters
+        self._outcomes: list[Record] = []
+        self._outcomes_timer: asyncio.TimerHandle | None = None
+        self._sync_timer: asyncio.TimerHandle | None = None
+        self._syncing = False
+        self._unsynced = False
+        self._sync_started_s = 0.0
+        self._idle_waiters: list[asyncio.Future[None]] = []
+        strict = durability is Durability.STRICT and backend.durable_version >= 0 and not _never_waits(backend)
+        self._strict = strict
+        self.release_version = backend.durable_version if strict else RELEASE_AT_ONCE
+
+    @property
+    def last_version(self) -> int:
+        return self.backend.last_version
+
+    @property
+    def durable_version(self) -> int:
+        return self.backend.durable_version
+
+    def append(self, events: list[Event]) -> None:
+        """Write events, and the outcomes that wait.  Raises LogUnavailableError (nothing taken) or LogFailedError."""
+        records: list[Record] = [*self._outcomes, *events] if self._outcomes else events  # type: ignore[assignment]
+        self._append(records)
+        if self._outcomes:
+            self._outcomes = []
+
+    def append_mark(self, kind: str, version: int, **detail: str | int) -> None:
+        """Write a mark (see `records.Mark`).  Raises like `append`."""
+        self._append([Mark(kind, version, time_ns(), detail)])
+
+    def append_quarantine(self, version: int, reason: str) -> None:
+        """Write a tombstone for an event.  Raises like `append`."""
+        self._append([Quarantine(version, time_ns(), reason)])
+
+    def store_fact(self, name: str, value: Fact) -> None:
+        """Keep a fact about the log beside it (see `LogBackend.store_facts`)."""
+        self.facts[name] = value
+        self.backend.store_facts(self.facts)
+
+    def record_outcome(self, version: int, status: int, length_bytes: int, digest: int) -> None:
+        """Take an outcome to be written behind."""
+        outcomes = self._outcomes
+        outcomes.append(Outcome(version, status, length_bytes, digest))
+        if self._outcomes_timer is None:
+            self._outcomes_timer = self._loop.call_later(OUTCOMES_LATEST_S, self._outcomes_due)
+        elif len(outcomes) >= OUTCOMES_BATCH_MAX:
+            self.flush_outcomes()
+
+    def flush_outcomes(self) -> None:
+        """Write the outcomes that wait, if the log takes them; else they wait on."""
+        if not self._outcomes or self.failure is not None:
+            return
+        try:
+            self._append(self._outcomes)
+        except LogError:
+            return
+        self._outcomes = []
+
+    def reader(self, from_version: int) -> LogReader:
+        """Return a cursor that sees everything that was appended or recorded so far.  Raises LogGapError."""
+        self.flush_outcomes()
+        return self.backend.reader(from_version)
+
+    async def make_durable(self) -> None:
+        """Flush what waits and wait until everything that was appended is durable.  Raises LogError."""
+        self.flush_outcomes()
+        while self._unsynced or self._syncing:
+            if self.failure is not None:
+                raise self.failure
+            self._start_sync()
+            waiter = self._loop.create_future()
+            self._idle_waiters.append(waiter)
+            await waiter
+        if self.failure is not None:
+            raise self.failure
+
+    async def close(self) -> None:
+        """Make everything durable and close the backend.  Raises LogError."""
+        for timer in (self._outcomes_timer, self._sync_timer):
+            if timer is not None:
+                timer.cancel()
+        try:
+            await self.make_durable()
+        finally:
+            self.backend.close()
+
+    def _append(self, records: list[Record]) -> None:
+        if self.failure is not None:
+            raise self.failure
+        try:
+            self.backend.append(records)
+        except LogUnavailableError as error:
+            if self.unavailable is None:
+                logger.error("the log takes no records, requests are held: %s", error)
+            self.unavailable = error
+            raise
+        except LogFailedError as error:
+            self._fail(error)
+            raise
+        if self.unavailable is not None:
+            self.unavailable = None
+            logger.warning("the log takes records again")
+        self._unsynced = True
+        if self._syncing:
+            return
+        if self._strict:
+            self._start_sync()
+        elif self._sync_timer is None and not _never_waits(self.backend):
+            self._sync_timer = self._loop.call_later(self._window_s, self._sync_due)
+
+    def _outcomes_due(self) -> None:
+        self._outcomes_timer = None
+        self.flush_outcomes()
+
+    def _sync_due(self) -> None:
+        self._sync_timer = None
+        self._start_sync()
+
+    def _start_sync(self) -> None:
+        if self._syncing or self.failure is not None:
+            return
+        self._syncing = True
+        self._unsynced = False
+        self._sync_started_s = monotonic()
+        self.backend.sync(self._synced)
+
+    def _synced(self, error: LogError | None) -> None:
+        self._syncing = False
+        self._counters.sync.observe(monotonic() - self._sync_started_s)
+        if error is not None:
+            self._fail(error)
+        elif self._strict:
+            self.release_version = self.backend.durable_version
+            if self._unsynced:
+                self._start_sync()
+            self.on_durable()
+        elif self._unsynced and self._sync_timer is None:
+            self._sync_timer = self._loop.call_later(self._window_s, self._sync_due)
+        waiters, self._idle_waiters = self._idle_waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _fail(self, error: LogError) -> None:
+        if self.failure is None:
+            self.failure = error
+            logger.critical("the log has failed, nothing is acknowledged any more: %s", error)
+            self.on_failed(error)
+
+
+def _never_waits(backend: LogBackend) -> bool:
+    return backend.url.startswith("memory:")
+
+
+def _ignore() -> None:
+    """Nobody waits yet."""
+
+
+def _ignore_error(error: LogError) -> None:
+    """Nobody waits yet."""

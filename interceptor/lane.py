@@ -1,0 +1,367 @@
+"""A lane: one ordered, pipelined connection to the target at a time.
+
+Order is guaranteed by TCP and by HTTP/1.1 itself (RFC 9112 §9.3.2): what is delivered leaves in one write, and answers
+come back in the same order.  A target that closes after each answer is served one event at a time: nothing behind an
+answer with `Connection: close` was processed (RFC 9112 §9.6), so it may be sent again.  Any other loss with something
+unanswered is for the lane's owner to judge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+from typing import cast
+
+import xxhash
+
+from interceptor.address import Address
+from interceptor.counters import Counters
+from interceptor.delivery import Delivery
+from interceptor.limits import Limits
+from interceptor.tasks import TaskGroup
+from interceptor.wire.answer import Answer, AnswerReader, Framing
+from interceptor.wire.errors import AnswerError
+
+_content_digest = xxhash.xxh3_64_intdigest
+
+
+class Lane:
+    """Delivers in order.  `on_lost(lane, reason)` is called when the connection breaks, or can't be made.
+
+    `confirm()` is asked for each new connection: is the incarnation still the one that this lane delivers to?
+    """
+
+    def __init__(
+        self,
+        target: Address,
+        limits: Limits,
+        counters: Counters,
+        *,
+        on_lost: Callable[[Lane, str], None],
+        confirm: Callable[[], bool],
+    ) -> None:
+        self.target = target
+        self.limits = limits
+        self.counters = counters
+        # The target closes after each answer: one event at a time.
+        self.serial = False
+        # How many events may be under way at once: 1 while the culprit of repeated deaths is looked for.
+        self.window_events: int | None = None
+        self.on_room: Callable[[], None] | None = None
+        self._on_lost = on_lost
+        self._confirm = confirm
+        self._queue: deque[Delivery] = deque()
+        self._connection: LaneConnection | None = None
+        self._connecting = False
+        self._tasks = TaskGroup("lane")
+
+    @property
+    def pending(self) -> int:
+        """Events that were handed over and are not answered."""
+        return len(self._queue) + (len(self._connection.in_flight) if self._connection is not None else 0)
+
+    @property
+    def queued(self) -> int:
+        """Events that were handed over and are not sent."""
+        return len(self._queue)
+
+    @property
+    def connected(self) -> bool:
+        return self._connection is not None
+
+    @property
+    def oldest(self) -> Delivery | None:
+        """The first unanswered event."""
+        if self._connection is not None and self._connection.in_flight:
+            return self._connection.in_flight[0]
+        return self._queue[0] if self._queue else None
+
+    def send(self, deliveries: list[Delivery]) -> None:
+        """Deliver, behind everything that was handed over before."""
+        connection = self._connection
+        if connection is None or self._queue or self.serial or self.window_events is not None or connection.stale():
+            self._queue.extend(deliveries)
+            self.pump()
+        else:
+            connection.send(deliveries)
+
+    def pump(self) -> None:
+        """Send what waits, as far as connection and window allow."""
+        connection = self._connection
+        if not self._queue and connection is not None:
+            return
+        if connection is None or connection.stale():
+            if not self._connecting and self._queue:
+                self.connect()
+            return
+        room = 1 if self.serial else self.window_events
+        if room is None:
+            batch = list(self._queue)
+            self._queue.clear()
+        else:
+            room -= len(connection.in_flight)
+            batch = [self._queue.popleft() for _ in range(min(room, len(self._queue)))]
+        if batch:
+            connection.send(batch)
+
+    def connect(self) -> None:
+        """Open a connection (a new one, where one is open)."""
+        if self._connecting:
+            return
+        self._connecting = True
+        self._drop_connection()
+        self._tasks.start(self._connect())
+
+    def take_back(self) -> list[Delivery]:
+        """Close the connection and return everything unanswered, in order: the incarnation is over."""
+        unanswered: list[Delivery] = []
+        if self._connection is not None:
+            unanswered.extend(self._connection.give_back())
+            self._drop_connection()
+        unanswered.extend(self._queue)
+        self._queue.clear()
+        self.serial = False
+        return unanswered
+
+    def take_back_sent(self) -> list[Delivery]:
+        """Return what was sent and not answered; what was not sent stays for the next connection."""
+        if self._connection is None:
+            return []
+        sent = self._connection.give_back()
+        self._drop_connection()
+        return sent
+
+    def refuse_overdue(self, arrived_before_s: float) -> None:
+        """Answer 504 to the clients of events that have been under way for too long; the events themselves go on."""
+        connection = self._connection
+        if connection is not None:
+            for delivery in connection.in_flight:
+                if not delivery.take_overdue(arrived_before_s):
+                    break
+
+    def close_connection(self) -> None:
+        """Close the idle connection: a checkpoint, or a replaced target, wants none open."""
+        self._drop_connection()
+
+    async def close(self) -> None:
+        """Close for good; what is unanswered stays so."""
+        await self._tasks.cancel_all()
+        self._drop_connection()
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self.limits.connect_timeout_s):
+                _, connection = await loop.create_connection(
+                    lambda: LaneConnection(self), self.target.host, self.target.port
+                )
+        except (OSError, TimeoutError) as error:
+            self._connecting = False
+            self._on_lost(self, f"no connection to the target at {self.target}: {error or 'timed out'}")
+            return
+        self._connecting = False
+        self.counters.lane_connections += 1
+        self._connection = connection
+        if not self._confirm():
+            self._on_lost(self, "another incarnation took the connection")
+            return
+        if connection.lost_reason is not None:
+            self._on_lost(self, connection.lost_reason)
+            return
+        self.pump()
+        if self.on_room is not None:
+            self.on_room()
+
+    # --- told by the connection
+
+    def connection_lost(self, connection: LaneConnection, reason: str) -> None:
+        """The connection broke without having said so."""
+        if connection is self._connection:
+            self._on_lost(self, reason)
+
+    def connection_closes(self, connection: LaneConnection) -> None:
+        """The target said that it reads no more: what was behind the last answer goes on a new connection."""
+        unprocessed = connection.give_back()
+        self.counters.resent += len(unprocessed)
+        if connection.answered == 1:
+            self.serial = True
+        self._queue.extendleft(reversed(unprocessed))
+        self._drop_connection()
+        if self._queue:
+            self.connect()
+        elif self.on_room is not None:
+            self.on_room()
+
+    def answered(self) -> None:
+        """Answers have come: there may be room for more."""
+        if self._queue:
+            self.pump()
+        if self.on_room is not None:
+            self.on_room()
+
+    def _drop_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+class LaneConnection(asyncio.Protocol):
+    """One connection of a lane."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self._reader = AnswerReader(lane.limits.answer_head_bytes_max)
+        self._whole_max = lane.limits.answer_whole_bytes_max
+        self.in_flight: deque[Delivery] = deque()
+        self.answered = 0
+        self.lost_reason: str | None = None
+        # The present answer, if its head is there and its content is not; and its running measures if it streams.
+        self._answer: Answer | None = None
+        self._streaming = False
+        self._content_bytes = 0
+        self._digest = xxhash.xxh3_64()
+        self._paused = False
+        self._used_s = monotonic()
+
+    def stale(self) -> bool:
+        """Whether it has been idle for so long that the target may be about to close it."""
+        return (
+            not self.in_flight and self.answered > 0 and monotonic() - self._used_s > self._lane.limits.lane_idle_max_s
+        )
+
+    def send(self, deliveries: list[Delivery]) -> None:
+        """Write events, in order, in one piece."""
+        parts = []
+        for delivery in deliveries:
+            event = delivery.event
+            parts.append(event.head)
+            if event.body:
+                parts.append(event.body)
+        self.in_flight.extend(deliveries)
+        self._transport.write(b"".join(parts))
+        if self._paused:
+            # Somebody waits behind the answer that a slow client reads: from here on it is spooled (design rule 6).
+            self.resume()
+
+    def give_back(self) -> list[Delivery]:
+        """Return what is unanswered, in order; it is not ours any more."""
+        unanswered = list(self.in_flight)
+        self.in_flight.clear()
+        if self._streaming and unanswered:
+            unanswered[0].take_interruption()
+        self._answer = None
+        self._streaming = False
+        return unanswered
+
+    def close(self) -> None:
+        """Close without telling the lane."""
+        if self.lost_reason is None:
+            self.lost_reason = "closed by us"
+            self._transport.abort()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._paused and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
+
+    # --- the transport's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        try:
+            self._read_answers()
+        except AnswerError as error:
+            self._lose(f"the target's answer is malformed: {error.reason}")
+
+    def eof_received(self) -> bool:
+        if self._streaming and self._reader.end_of_stream():
+            self._end_stream(self.in_flight.popleft())
+            self.answered += 1
+            self._lane.connection_closes(self)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lose(f"the target closed the connection{f': {exc}' if exc else ''}")
+
+    # --- answers
+
+    def _read_answers(self) -> None:
+        reader = self._reader
+        in_flight = self.in_flight
+        while in_flight:
+            delivery = in_flight[0]
+            answer = self._answer
+            if answer is None:
+                answer = reader.read_head(delivery.is_head_request)
+                if answer is None:
+                    break
+                if answer.status < 200:
+                    if answer.status == 101:
+                        raise AnswerError("101 to a request that asked for no upgrade (RFC 9110 §15.2.2)")
+                    delivery.take_interim(answer)
+                    continue
+            if self._streaming or answer.length > self._whole_max or answer.framing is not Framing.LENGTH:
+                self._answer = answer
+                if not self._read_stream(delivery, answer):
+                    break
+            else:
+                content = reader.read_whole()
+                if content is None:
+                    self._answer = answer
+                    break
+                self._answer = None
+                in_flight.popleft()
+                delivery.take_whole(answer, content, _content_digest(content))
+            self.answered += 1
+            if answer.closes:
+                self._lane.connection_closes(self)
+                return
+        else:
+            if reader.buffered_bytes and self.lost_reason is None:
+                raise AnswerError("bytes behind the last answer that was asked for")
+            self._used_s = monotonic()
+        self._lane.answered()
+
+    def _read_stream(self, delivery: Delivery, answer: Answer) -> bool:
+        """Take what is there of an answer that comes in pieces; return whether it is complete."""
+        reader = self._reader
+        if not self._streaming:
+            self._streaming = True
+            self._content_bytes = 0
+            self._digest = xxhash.xxh3_64()
+            delivery.take_head(answer)
+        piece = reader.read_piece()
+        if piece:
+            self._content_bytes += len(piece)
+            self._digest.update(piece)
+            if delivery.take_piece(piece) and len(self.in_flight) == 1 and not self._lane.queued:
+                # Nobody waits behind: the target may wait for the client.
+                self._pause(delivery)
+        if not reader.complete:
+            return False
+        self.in_flight.popleft()
+        self._end_stream(delivery)
+        return True
+
+    def _end_stream(self, delivery: Delivery) -> None:
+        self._streaming = False
+        self._answer = None
+        delivery.take_end(self._content_bytes, self._digest.intdigest(), self._reader.trailers)
+
+    def _pause(self, delivery: Delivery) -> None:
+        if not self._paused and not self._transport.is_closing():
+            self._paused = True
+            delivery.watch_drain(self.resume)
+            self._transport.pause_reading()
+
+    def _lose(self, reason: str) -> None:
+        if self.lost_reason is None:
+            self.lost_reason = reason
+            self._transport.abort()
+            self._lane.connection_lost(self, reason)

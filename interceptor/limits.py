@@ -1,0 +1,61 @@
+"""Every limit: its name with its unit, its default, and what happens when it is reached.
+
+Each field is an option of `interceptor run` (`--hold-requests-max`), an environment variable
+(`INTERCEPTOR_HOLD_REQUESTS_MAX`), a key of the configuration file, and a sample of the metric `interceptor_limit`;
+what was reached is counted in `interceptor_limit_reached_total`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+MIB = 1024 * 1024
+
+
+def _limit(default: float, meaning: str) -> int:
+    # The declared type of each field says whether fractions make sense.
+    return field(default=default, metadata={"meaning": meaning})  # type: ignore[return-value]
+
+
+def _seconds(default: float, meaning: str) -> float:
+    return field(default=default, metadata={"meaning": meaning})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What each buffer, queue and wait may grow to."""
+
+    connections_max: int = _limit(16_384, "client connections; one more is closed at once")
+    head_bytes_max: int = _limit(32_768, "request line and fields of a request; more is answered 431")
+    target_bytes_max: int = _limit(8_192, "request target; more is answered 414")
+    fields_max: int = _limit(128, "field lines of a request; more is answered 431")
+    body_bytes_max: int = _limit(16 * MIB, "content of a recorded request, which is read whole; more is answered 413")
+    intake_bytes_max: int = _limit(256 * MIB, "contents being read, over all clients; more is answered 503")
+    pipelined_requests_max: int = _limit(32, "unanswered requests of one connection; reading pauses there")
+    head_timeout_s: float = _seconds(30.0, "from a head's first byte to its last; later is answered 408")
+    body_timeout_s: float = _seconds(300.0, "from a content's first byte to its last; later is answered 408")
+    client_idle_timeout_s: float = _seconds(75.0, "a connection without a request; then it is closed")
+    client_write_timeout_s: float = _seconds(60.0, "a client that takes no byte of its answer; then it is cut")
+    hold_requests_max: int = _limit(16_384, "requests held while not Active; one more is answered 503")
+    hold_bytes_max: int = _limit(64 * MIB, "bytes of held requests; more is answered 503")
+    hold_time_max_s: float = _seconds(30.0, "how long a request is held; then it is answered 503")
+    in_flight_events_max: int = _limit(1_024, "events sequenced and not answered; more requests are held")
+    in_flight_bytes_max: int = _limit(32 * MIB, "bytes of events sequenced and not answered; more requests are held")
+    answer_timeout_s: float = _seconds(120.0, "the target's answer to an event; then its client is answered 504")
+    answer_head_bytes_max: int = _limit(65_536, "head of an answer; more is answered 502")
+    answer_whole_bytes_max: int = _limit(65_536, "content that is collected and released in one piece; more streams")
+    answer_memory_bytes_max: int = _limit(262_144, "an answer that waits for its client in memory; more is spooled")
+    answer_spool_bytes_max: int = _limit(1024 * MIB, "an answer that waits for its client in a file; more cuts it")
+    pool_connections_max: int = _limit(256, "connections to the target for unrecorded requests; more requests wait")
+    connect_timeout_s: float = _seconds(5.0, "a connection attempt to the target")
+    lane_idle_max_s: float = _seconds(1.0, "an idle lane; it is replaced before its next use")
+    drain_timeout_s: float = _seconds(30.0, "a drain; then the hold is taken back, or the shutdown goes on without")
+    quarantine_after: int = _limit(3, "deaths with the same event as the first unanswered; then it is quarantined")
+    relaxed_window_ms: int = _limit(100, "acknowledged and not yet synced, with --durability relaxed")
+    shutdown_delay_s: float = _seconds(0.0, "serving on after SIGTERM with readiness 503")
+    target_stop_grace_s: float = _seconds(10.0, "a supervised target between SIGTERM and SIGKILL")
+
+    @classmethod
+    def meanings(cls) -> dict[str, str]:
+        """Return what each limit bounds and what happens there, by its name."""
+        return {item.name: item.metadata["meaning"] for item in fields(cls)}

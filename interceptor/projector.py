@@ -1,0 +1,293 @@
+"""The projector: delivers events to one target in version order (design rule 1).
+
+Serving live traffic, replaying after a crash, rebuilding a state in a scratch copy: the same object with another first
+version and another target.  While it is behind, it reads the log (`catch_up`); once it is in step, the sequencer hands
+it each batch directly (`deliver`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+
+from interceptor.delivery import Delivery
+from interceptor.divergence import OutcomeComparison
+from interceptor.errors import TargetLostError
+from interceptor.exchange import RecordedExchange
+from interceptor.lane import Lane
+from interceptor.wire.answer import Answer
+from storage_backends.backend import LogReader
+from storage_backends.records import Event, Outcome, Record
+
+# What one read of the log brings, and how much may be under way during a replay.
+BATCH_EVENTS_MAX = 512
+BATCH_BYTES_MAX = 1024 * 1024
+REPLAY_PENDING_EVENTS_MAX = 1_024
+REPLAY_PENDING_BYTES_MAX = 8 * 1024 * 1024
+
+
+@dataclass
+class Progress:
+    """How far a projection is."""
+
+    from_version: int
+    to_version: int
+    started_s: float = field(default_factory=monotonic)
+    delivered: int = 0
+    answered: int = 0
+    replayed: int = 0
+    skipped: int = 0
+    ended_s: float | None = None
+    comparison: OutcomeComparison = field(default_factory=OutcomeComparison)
+
+    @property
+    def seconds(self) -> float:
+        return (self.ended_s or monotonic()) - self.started_s
+
+    def as_json(self) -> dict[str, object]:
+        """Return it as the admin interface shows it; rate in events a second."""
+        seconds = self.seconds
+        return {
+            "from": self.from_version,
+            "to": self.to_version,
+            "events": self.answered,
+            "replayed": self.replayed,
+            "skipped": self.skipped,
+            "seconds": round(seconds, 6),
+            "rate": round(self.answered / seconds, 1) if seconds > 0 else None,
+            "compared": self.comparison.compared,
+            "divergences": self.comparison.divergences,
+            "first_divergences": [divergence.as_json() for divergence in self.comparison.first],
+        }
+
+
+class Replay:
+    """An event that is delivered again, with nobody waiting for the answer."""
+
+    __slots__ = ("_projector", "_status", "event", "is_head_request")
+
+    def __init__(self, event: Event, projector: Projector) -> None:
+        self.event = event
+        self.is_head_request = event.head.startswith(b"HEAD ")
+        self._projector = projector
+        self._status = 0
+
+    def take_interim(self, answer: Answer) -> None:
+        """Nobody waits for it."""
+
+    def take_whole(self, answer: Answer, content: bytes, digest: int) -> None:
+        self._projector.replayed(self.event, Outcome(self.event.version, answer.status, len(content), digest))
+
+    def take_head(self, answer: Answer) -> None:
+        self._status = answer.status
+
+    def take_piece(self, piece: bytes) -> bool:
+        return False
+
+    def watch_drain(self, resume: Callable[[], None]) -> None:
+        resume()
+
+    def take_end(self, length_bytes: int, digest: int, trailers: bytes) -> None:
+        self._projector.replayed(self.event, Outcome(self.event.version, self._status, length_bytes, digest))
+
+    def take_interruption(self) -> None:
+        """It will begin again with the next incarnation."""
+
+    def take_refusal(self, status: int, detail: str) -> None:
+        self._projector.replay_given_up(self.event)
+
+    def take_overdue(self, arrived_before_s: float) -> bool:
+        return False
+
+
+class Projector:
+    """Delivers to the target behind `lanes`.  `route` chooses an event's lane by its position among them."""
+
+    def __init__(self, lanes: Sequence[Lane], route: Callable[[Event], int] | None = None) -> None:
+        self.lanes = lanes
+        self.delivered_version = 0
+        self.in_step = False
+        self.progress: Progress | None = None
+        self._route = route
+        # Live events that were sequenced and that this incarnation has not got yet.
+        self._waiting: dict[int, RecordedExchange] = {}
+        self._pending_bytes = 0
+        self._room: asyncio.Future[None] | None = None
+        self._lost_reason: str | None = None
+        self._next_version = 1
+
+    @property
+    def pending(self) -> int:
+        """Events handed to the lanes and not answered."""
+        return sum(lane.pending for lane in self.lanes)
+
+    def deliver(self, batch: list[RecordedExchange]) -> None:
+        """Take newly sequenced events, in order."""
+        if self.in_step:
+            self.delivered_version = batch[-1].event.version
+            self._send(batch)  # type: ignore[arg-type]
+        else:
+            for exchange in batch:
+                self._waiting[exchange.event.version] = exchange
+
+    def take_back(self) -> list[Delivery]:
+        """The incarnation is over: return what was sent and not answered, oldest first.  Live events wait for the next.
+
+        `deliver` goes on taking events meanwhile.
+        """
+        self.in_step = False
+        self.delivered_version = 0
+        self._pending_bytes = 0
+        sent_unanswered: list[Delivery] = []
+        for lane in self.lanes:
+            queued = lane.queued
+            unanswered = lane.take_back()
+            sent_unanswered.extend(unanswered[: len(unanswered) - queued])
+            self.keep(unanswered)
+        sent_unanswered.sort(key=lambda delivery: delivery.event.version)
+        return sent_unanswered
+
+    def keep(self, deliveries: Sequence[Delivery]) -> None:
+        """Take live events back that were sent and not answered: they wait for the next incarnation."""
+        for delivery in deliveries:
+            if isinstance(delivery, RecordedExchange):
+                self._waiting[delivery.event.version] = delivery
+
+    def withdraw(self, version: int) -> RecordedExchange | None:
+        """Take a waiting live event out: it was quarantined."""
+        return self._waiting.pop(version, None)
+
+    def interrupt(self, reason: str) -> None:
+        """The target was lost: `catch_up` raises TargetLostError as soon as it would wait or read on."""
+        self._lost_reason = reason
+        self._wake()
+
+    def begin_in_step(self, version: int) -> None:
+        """The target holds every event up to `version` already."""
+        self.delivered_version = version
+        self.in_step = True
+
+    async def catch_up(
+        self,
+        reader: LogReader,
+        from_version: int,
+        to_version: Callable[[], int],
+        skip: Container[int],
+        serial: range = range(0),
+    ) -> Progress:
+        """Deliver from_version … to_version() from the log, and wait for every answer.
+
+        `to_version` is asked again at the end: it may grow meanwhile.  Versions in `skip` (quarantined) are left out,
+        those in `serial` are delivered one at a time.  Raises TargetLostError when `interrupt` was called, and the
+        log's errors.
+        """
+        progress = self.progress = Progress(from_version, to_version())
+        self._next_version = from_version
+        self._lost_reason = None
+        for lane in self.lanes:
+            lane.on_room = self._wake
+        try:
+            while True:
+                progress.to_version = to_version()
+                records = await reader.next_batch(BATCH_EVENTS_MAX, BATCH_BYTES_MAX)
+                if records:
+                    await self._deliver_records(records, progress, skip, serial)
+                    continue
+                await self._until(lambda: self.pending == 0)
+                if to_version() < self._next_version:
+                    break
+        finally:
+            for lane in self.lanes:
+                lane.on_room = None
+        self.delivered_version = progress.to_version
+        progress.ended_s = monotonic()
+        return progress
+
+    # --- told by replays
+
+    def replayed(self, event: Event, outcome: Outcome) -> None:
+        """A replayed event was answered."""
+        self._pending_bytes -= event.size_bytes
+        assert self.progress is not None
+        self.progress.answered += 1
+        self.progress.comparison.replayed(outcome)
+
+    def replay_given_up(self, event: Event) -> None:
+        """A replayed event will get no answer."""
+        self._pending_bytes -= event.size_bytes
+
+    # --- inside
+
+    def _delivery_of(self, event: Event) -> Delivery:
+        progress = self.progress
+        assert progress is not None
+        progress.delivered += 1
+        live = self._waiting.pop(event.version, None)
+        if live is not None:
+            return live
+        progress.replayed += 1
+        progress.comparison.expect(event.version)
+        self._pending_bytes += event.size_bytes
+        return Replay(event, self)
+
+    async def _deliver_records(
+        self, records: list[Record], progress: Progress, skip: Container[int], serial: range
+    ) -> None:
+        batch: list[Delivery] = []
+        for record in records:
+            if isinstance(record, Event):
+                version = record.version
+                if version < self._next_version or version > progress.to_version:
+                    continue
+                self._next_version = version + 1
+                if version in skip:
+                    progress.skipped += 1
+                elif version in serial:
+                    await self._deliver_serially(batch, record)
+                    batch = []
+                else:
+                    batch.append(self._delivery_of(record))
+            elif isinstance(record, Outcome):
+                progress.comparison.recorded(record)
+        await self._deliver_batch(batch)
+
+    async def _deliver_batch(self, batch: list[Delivery]) -> None:
+        if not batch:
+            return
+        self._send(batch)
+        await self._until(
+            lambda: self.pending < REPLAY_PENDING_EVENTS_MAX and self._pending_bytes < REPLAY_PENDING_BYTES_MAX
+        )
+
+    async def _deliver_serially(self, before: list[Delivery], event: Event) -> None:
+        if before:
+            self._send(before)
+        await self._until(lambda: self.pending == 0)
+        self._send([self._delivery_of(event)])
+        await self._until(lambda: self.pending == 0)
+
+    def _send(self, batch: list[Delivery]) -> None:
+        if self._route is None:
+            self.lanes[0].send(batch)
+            return
+        by_lane: dict[int, list[Delivery]] = {}
+        for delivery in batch:
+            by_lane.setdefault(self._route(delivery.event), []).append(delivery)
+        for position, deliveries in by_lane.items():
+            self.lanes[position].send(deliveries)
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while self._lost_reason is None and not condition():
+            self._room = asyncio.get_running_loop().create_future()
+            try:
+                await self._room
+            finally:
+                self._room = None
+        if self._lost_reason is not None:
+            raise TargetLostError(self._lost_reason)
+
+    def _wake(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)

@@ -1,0 +1,432 @@
+"""Recovery: from the loss of a connection to the memory that stands where it stood.
+
+One coroutine, one incident at a time: judge, wait for the target, project the log, go on.  Delivering again is allowed
+to a new incarnation only (RFC 9110 §9.2.2); where the incarnation is the same, what was unanswered is ambiguous: a
+target that we supervise is started anew, which makes it exact, elsewhere the clients get 502 and the range is reported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from time import monotonic, time
+
+from interceptor.counters import Counters
+from interceptor.delivery import Delivery
+from interceptor.errors import NotPossibleNowError, TargetLostError
+from interceptor.journal import Journal
+from interceptor.lane import Lane
+from interceptor.limits import Limits
+from interceptor.poison import PoisonWatch
+from interceptor.projector import Progress, Projector
+from interceptor.states import Cause, State, StateMachine
+from interceptor.target.detection import DeathDetector
+from interceptor.target.errors import TargetError
+from interceptor.target.judgement import Verdict, judge_loss, wait_for_target
+from interceptor.target.supervisor import Supervisor
+from interceptor.tasks import TaskGroup
+from storage_backends.errors import LogError, LogUnavailableError
+from storage_backends.records import Outcome, Quarantine
+
+logger = logging.getLogger(__name__)
+
+# While no lane is open, nothing breaks when the target dies: look this often.
+WATCH_S = 0.01
+CONNECT_PROBE_TIMEOUT_S = 2.0
+
+
+class OnUnclean(Enum):
+    """What to do when we were killed and the target lives on, and it is not known what it had finished."""
+
+    ASSUME_APPLIED = "assume-applied"
+    WAIT = "wait"
+
+
+@dataclass
+class Incident:
+    """A lost connection, or a request to project anew (`reproject`, with the future that its caller waits for)."""
+
+    reason: str
+    at_s: float = field(default_factory=monotonic)
+    reproject_from: int | None = None
+    assume_in_step: bool = False
+    done: asyncio.Future[dict[str, object]] | None = None
+
+
+class Recovery:
+    """Keeps the target in step with the log."""
+
+    def __init__(
+        self,
+        machine: StateMachine,
+        journal: Journal,
+        projector: Projector,
+        detector: DeathDetector,
+        supervisor: Supervisor | None,
+        limits: Limits,
+        counters: Counters,
+        on_unclean: OnUnclean,
+    ) -> None:
+        self.identity: str | None = None
+        self.incarnation_since_s: float | None = None
+        self.incarnations = 0
+        self.quarantined: set[int] = set()
+        self.uncertain: tuple[int, int] | None = None
+        self.problem: str | None = None
+        self.last_recovery: dict[str, object] | None = None
+        self._machine = machine
+        self._journal = journal
+        self._projector = projector
+        self._detector = detector
+        self._supervisor = supervisor
+        self._limits = limits
+        self._counters = counters
+        self._on_unclean = on_unclean
+        self._poison = PoisonWatch(limits.quarantine_after)
+        self._incidents: asyncio.Queue[Incident] = asyncio.Queue()
+        self._tasks = TaskGroup("recovery")
+
+    # --- told by others
+
+    def confirm(self) -> bool:
+        """Whether the incarnation that a new connection leads to is the one that we deliver to."""
+        return self._detector.look() == self.identity
+
+    def lane_lost(self, lane: Lane, reason: str) -> None:
+        """The ordered connection broke, or could not be made: hold everything at once, then judge."""
+        self._detector.connection_lost()
+        self._suspect(reason)
+
+    def target_exited(self, returncode: int) -> None:
+        """The supervised process has ended."""
+        self._suspect(f"the target's process ended with {_exit_text(returncode)}")
+
+    def target_unreachable(self) -> None:
+        """A connection beside the lane broke; only if the incarnation has changed, that means anything."""
+        if self._machine.state is State.ACTIVE and not self.confirm():
+            self._suspect("a connection beside the lane broke")
+
+    def reproject(self, from_version: int | None) -> asyncio.Future[dict[str, object]]:
+        """Ask for a projection into the target as a new incarnation; only without a lane in use (Waiting)."""
+        done: asyncio.Future[dict[str, object]] = asyncio.get_running_loop().create_future()
+        self._incidents.put_nowait(Incident("reproject was asked for", reproject_from=from_version or 1, done=done))
+        return done
+
+    def assume_in_step(self) -> None:
+        """An operator says that the target, for which there is a `problem`, holds every event."""
+        self._incidents.put_nowait(Incident("an operator's word", assume_in_step=True))
+
+    @property
+    def target_is_known_same(self) -> bool:
+        """Whether it is certain that the target is the incarnation that already holds every event."""
+        return self.identity is not None and not self._detector.awaits_connection and self.confirm()
+
+    @property
+    def supervised(self) -> bool:
+        return self._supervisor is not None
+
+    # --- the work
+
+    def start(self) -> None:
+        """Begin to look for the target."""
+        self._tasks.start(self._run())
+        self._tasks.start(self._watch())
+
+    async def stop(self) -> None:
+        """End."""
+        await self._tasks.cancel_all()
+
+    async def restart_target(self) -> None:
+        """Kill a supervised target and start it anew: its state becomes the log's, exactly."""
+        assert self._supervisor is not None
+        await self._supervisor.restart()
+
+    async def _run(self) -> None:
+        await self._meet()
+        while True:
+            incident = await self._incidents.get()
+            if self._machine.state is State.FAILED:
+                if incident.done is not None:
+                    incident.done.set_exception(NotPossibleNowError("the log has failed"))
+            elif incident.assume_in_step:
+                await self._assume_in_step()
+            elif incident.done is not None:
+                await self._reproject(incident)
+            elif self._machine.state is State.SUSPECT:
+                await self._judge(incident)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            lane_open = all(lane.connected for lane in self._projector.lanes)
+            quiet = self._machine.state in (State.ACTIVE, State.HELD)
+            if quiet and not lane_open and not self._detector.awaits_connection and not self.confirm():
+                self._suspect("the target's listening socket changed")
+
+    def _suspect(self, reason: str) -> None:
+        state = self._machine.state
+        if state in (State.ACTIVE, State.DRAINING, State.HELD):
+            self._machine.apply(Cause.CONNECTION_LOST)
+            self._incidents.put_nowait(Incident(reason))
+        elif state is State.PROJECTING:
+            self._projector.interrupt(reason)
+
+    async def _judge(self, incident: Incident) -> None:
+        assert self.identity is not None
+        verdict = await judge_loss(self._detector, self.identity)
+        if verdict is Verdict.DEAD:
+            self._counters.detection.observe(monotonic() - incident.at_s)
+            await self._recover(incident)
+            return
+        sent = [delivery for lane in self._projector.lanes for delivery in lane.take_back_sent()]
+        if sent and self._supervisor is not None:
+            logger.warning(
+                "%s with %d events unanswered, and the target lives: it is started anew, because what it had done with "
+                "them is unknown", incident.reason, len(sent),
+            )  # fmt: skip
+            self._projector.keep(sent)
+            await self.restart_target()
+            await self._recover(incident, sent)
+            return
+        if sent:
+            self._report_uncertain(incident.reason, sent)
+        self._machine.apply(Cause.SAME_INCARNATION)
+        for lane in self._projector.lanes:
+            lane.pump()
+
+    def _report_uncertain(self, reason: str, sent: Sequence[Delivery]) -> None:
+        versions = [delivery.event.version for delivery in sent]
+        low, high = min(versions), max(versions)
+        self.uncertain = (min(low, self.uncertain[0]), max(high, self.uncertain[1])) if self.uncertain else (low, high)
+        self._counters.uncertain += len(sent)
+        logger.error(
+            "%s while the target lives: whether it applied the events %d to %d is unknown; they are not sent again, "
+            "their clients get 502. Restart the target to make its state exact", reason, low, high,
+        )  # fmt: skip
+        for delivery in sent:
+            delivery.take_refusal(
+                502,
+                f"the target closed the connection without an answer; it is not known whether event "
+                f"{delivery.event.version} was applied",
+            )
+
+    async def _recover(
+        self, incident: Incident, sent: Sequence[Delivery] = (), *, from_version: int = 1
+    ) -> Progress | None:
+        """Wait for an incarnation and project the log into it, until one survives that.
+
+        Returns None, with `problem` set, where only an operator can help.
+        """
+        detected_s = monotonic()
+        logger.warning("the target is gone (%s); requests are held until it is back", incident.reason)
+        self._lost(sent)
+        while True:
+            try:
+                await self._await_target()
+                back_s = monotonic()
+                progress = await self._project(from_version)
+            except TargetLostError as error:
+                logger.warning("the target died during the recovery: %s", error)
+                self._lost()
+                continue
+            except (LogError, TargetError) as error:
+                self._park(str(error))
+                return None
+            self._report(incident, detected_s, back_s, progress)
+            self._in_step()
+            return progress
+
+    async def _await_target(self) -> None:
+        self.problem = None
+        self.identity = await wait_for_target(self._detector, self._probe)
+        self._machine.apply(Cause.TARGET_READY)
+
+    async def _meet(self) -> None:
+        """Meet the target for the first time after our own start."""
+        journal = self._journal
+        quarantined = journal.facts.get("quarantined")
+        if isinstance(quarantined, list):
+            self.quarantined.update(version for version in quarantined if isinstance(version, int))
+        while True:
+            try:
+                await self._await_target()
+                in_step = journal.last_version == 0 or journal.facts.get("incarnation") == self.identity
+                if in_step:
+                    self._check_unclean(await self._find_uncertain())
+                elif self._detector.awaits_connection:
+                    raise NotPossibleNowError(
+                        f"the log holds events 1 to {journal.last_version}, and nothing tells whether this target has "
+                        "got them: say `interceptor state Active` if it has, `interceptor reproject` if it is new"
+                    )
+                else:
+                    progress = await self._project(1)
+                    self._report(Incident("our own start"), monotonic(), monotonic(), progress)
+            except TargetLostError as error:
+                logger.warning("the target died during the first projection: %s", error)
+                self._lost()
+                continue
+            except (LogError, TargetError, NotPossibleNowError) as error:
+                self._park(str(error))
+                return
+            self._in_step()
+            return
+
+    def _check_unclean(self, uncertain: tuple[int, int] | None) -> None:
+        """After an unclean stop the living target may have finished the last events, or not."""
+        if uncertain is None:
+            return
+        self.uncertain = uncertain
+        self._counters.uncertain += uncertain[1] - uncertain[0] + 1
+        text = (
+            f"we were stopped uncleanly and the target lives on: whether it applied all events from {uncertain[0]} to "
+            f"{uncertain[1]} is unknown"
+        )
+        if self._on_unclean is OnUnclean.WAIT:
+            raise NotPossibleNowError(
+                f"{text}; restart the target, or say `interceptor state Active` to take them as applied"
+            )
+        logger.error("%s; they are taken as applied (--on-unclean assume-applied). Restart the target to be sure", text)
+
+    async def _find_uncertain(self) -> tuple[int, int] | None:
+        """Return the range of the last events without an outcome, unless we were stopped cleanly."""
+        journal = self._journal
+        last = journal.last_version
+        first = max(journal.backend.first_version, last - self._limits.in_flight_events_max + 1)
+        if last == 0 or first > last or journal.facts.get("clean_stop") == last:
+            return None
+        unanswered = set(range(first, last + 1))
+        reader = journal.reader(first)
+        try:
+            while records := await reader.next_batch(4_096, 4 * 1024 * 1024):
+                for record in records:
+                    if isinstance(record, Outcome | Quarantine):
+                        unanswered.discard(record.version)
+        finally:
+            reader.close()
+        return (min(unanswered), max(unanswered)) if unanswered else None
+
+    def _lost(self, sent: Sequence[Delivery] = ()) -> None:
+        """The incarnation is over: take back what it has not answered, and find whom to blame."""
+        self._machine.apply(Cause.TARGET_LOST)
+        unanswered = [*sent, *self._projector.take_back()]
+        self.uncertain = None
+        guilty = self._poison.died_with(unanswered)
+        if guilty is not None:
+            self._quarantine(guilty)
+
+    def _quarantine(self, version: int) -> None:
+        reason = "the target died each time while this event was the first unanswered one"
+        logger.error("event %d is quarantined: %s", version, reason)
+        self.quarantined.add(version)
+        self._counters.quarantined += 1
+        self._journal.append_quarantine(version, reason)
+        self._journal.store_fact("quarantined", [*sorted(self.quarantined)])
+        live = self._projector.withdraw(version)
+        if live is not None:
+            live.take_refusal(502, f"event {version} is quarantined: {reason}")
+
+    async def _project(self, from_version: int) -> Progress:
+        journal = self._journal
+        reader = journal.reader(min(from_version, journal.last_version + 1))
+        try:
+            progress = await self._projector.catch_up(
+                reader, from_version, lambda: journal.last_version, self.quarantined, self._poison.serial
+            )
+        finally:
+            reader.close()
+        for outcome in progress.comparison.take_first_outcomes():
+            journal.record_outcome(*outcome)
+        return progress
+
+    def _in_step(self) -> None:
+        """The incarnation holds every event: deliver directly from now on, and remember which one it is."""
+        journal = self._journal
+        assert self.identity is not None
+        self._projector.begin_in_step(journal.last_version)
+        self._poison.survived()
+        self.incarnations += 1
+        self.incarnation_since_s = time()
+        if journal.facts.get("incarnation") != self.identity:
+            journal.store_fact("incarnation", self.identity)
+            try:
+                journal.append_mark("incarnation", journal.last_version, identity=self.identity)
+            except LogUnavailableError as error:
+                # The fact is what counts; the mark only tells people who read the log.
+                logger.warning("the new incarnation is not marked in the log: %s", error)
+        self._machine.apply(Cause.IN_STEP)
+
+    def _report(self, incident: Incident, detected_s: float, back_s: float, progress: Progress) -> None:
+        counters = self._counters
+        now_s = monotonic()
+        counters.replayed += progress.replayed
+        counters.divergences += progress.comparison.divergences
+        counters.recoveries += 1
+        counters.recovery.observe(now_s - incident.at_s)
+        self.last_recovery = {
+            "cause": incident.reason,
+            "at": round(time(), 3),
+            "detected_after_s": round(detected_s - incident.at_s, 6),
+            "target_back_after_s": round(back_s - incident.at_s, 6),
+            "total_s": round(now_s - incident.at_s, 6),
+            **progress.as_json(),
+        }
+        logger.warning(
+            "recovered from: %s; the target was back after %.3f s, %d events were projected in %.3f s, %d diverged",
+            incident.reason, back_s - incident.at_s, progress.answered, progress.seconds,
+            progress.comparison.divergences,
+        )  # fmt: skip
+        for divergence in progress.comparison.first:
+            logger.warning("event %d was answered otherwise than before: %s", divergence.version, divergence.as_json())
+
+    # --- by an operator
+
+    async def _reproject(self, incident: Incident) -> None:
+        assert incident.done is not None
+        assert incident.reproject_from is not None
+        try:
+            if self._supervisor is not None:
+                await self.restart_target()
+            progress = await self._recover(incident, from_version=incident.reproject_from)
+            if incident.done.cancelled():
+                return
+            if progress is None:
+                incident.done.set_exception(NotPossibleNowError(self.problem or "the log has failed"))
+            else:
+                incident.done.set_result(progress.as_json())
+        except asyncio.CancelledError:
+            incident.done.cancel()
+            raise
+
+    async def _assume_in_step(self) -> None:
+        """An operator says that the target holds every event."""
+        try:
+            await self._await_target()
+        except TargetError as error:
+            self._park(str(error))
+            return
+        logger.warning("an operator says that the target holds every event up to %d", self._journal.last_version)
+        self._in_step()
+
+    def _park(self, problem: str) -> None:
+        """The log can't give what the target needs: say so, and wait for an operator (design rule 8)."""
+        self.problem = problem
+        logger.critical("the target can't be brought into step: %s", problem)
+        self._projector.take_back()
+        self._machine.apply(Cause.TARGET_LOST)
+
+    async def _probe(self) -> bool:
+        lane = self._projector.lanes[0]
+        try:
+            async with asyncio.timeout(CONNECT_PROBE_TIMEOUT_S):
+                _, writer = await asyncio.open_connection(lane.target.host, lane.target.port)
+        except (OSError, TimeoutError):
+            return False
+        writer.close()
+        return True
+
+
+def _exit_text(returncode: int) -> str:
+    return f"signal {-returncode}" if returncode < 0 else f"exit code {returncode}"

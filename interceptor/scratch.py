@@ -1,0 +1,46 @@
+"""Time travel: the state at version n in a scratch copy of the application, while live traffic goes on.
+
+The same projector with another target.  Its report of divergences also tells how well an application can be replayed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Container
+
+from interceptor.address import Address
+from interceptor.counters import Counters
+from interceptor.errors import TargetLostError
+from interceptor.journal import Journal
+from interceptor.lane import Lane
+from interceptor.limits import Limits
+from interceptor.projector import Progress, Projector
+
+PROGRESS_EVERY_S = 0.2
+
+
+async def project_into_scratch(
+    journal: Journal, target: Address, limits: Limits, skip: Container[int], from_version: int, to_version: int
+) -> AsyncIterator[Progress]:
+    """Deliver from_version … to_version to `target`; yields progress several times a second and at the end.
+
+    Raises TargetLostError when the copy breaks the connection (it is not started again), and the log's errors.
+    """
+    counters = Counters()
+    lane = Lane(target, limits, counters, on_lost=lambda _, reason: projector.interrupt(reason), confirm=lambda: True)
+    projector = Projector([lane])
+    reader = journal.reader(from_version)
+    work = asyncio.get_running_loop().create_task(projector.catch_up(reader, from_version, lambda: to_version, skip))
+    try:
+        while not work.done():
+            await asyncio.wait([work], timeout=PROGRESS_EVERY_S)
+            if projector.progress is not None and not work.done():
+                yield projector.progress
+        yield work.result()
+    except TargetLostError as error:
+        raise TargetLostError(f"the copy at {target} was lost during the projection: {error}") from error
+    finally:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        reader.close()
+        await lane.close()

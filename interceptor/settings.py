@@ -1,0 +1,52 @@
+"""What an ambassador is told at its start: the options of `interceptor run`, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from interceptor.address import Address
+from interceptor.errors import ConfigurationError
+from interceptor.journal import Durability
+from interceptor.limits import Limits
+from interceptor.recovery import OnUnclean
+from interceptor.target.local_address import is_local_address
+
+
+class Detection(Enum):
+    """How the death of a target that we did not start is told from a closed connection."""
+
+    LISTENER = "listener"
+    CONNECTION = "connection"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`admin` is None where the control endpoints share the listener's port.  `command` starts the target."""
+
+    target: Address
+    listen: Address
+    admin: Address | None
+    log_url: str
+    admin_token: str | None = None
+    durability: Durability = Durability.STRICT
+    record_all: bool = True
+    bypass: Sequence[str] = ()
+    detection: Detection | None = None
+    on_unclean: OnUnclean = OnUnclean.ASSUME_APPLIED
+    command: Sequence[str] = ()
+    limits: Limits = field(default_factory=Limits)
+    log_options: dict[str, int] = field(default_factory=dict)
+
+    def effective_detection(self) -> Detection:
+        """Return how deaths are detected; by the listening socket where the target is local.
+
+        Raises ConfigurationError where the listening socket was asked for and can't be seen.
+        """
+        local = is_local_address(self.target.host)
+        if self.detection is Detection.LISTENER and not local:
+            raise ConfigurationError(
+                f"--detect listener: {self.target} is not an address of this machine; use --detect connection"
+            )
+        return self.detection or (Detection.LISTENER if local else Detection.CONNECTION)

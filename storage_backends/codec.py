@@ -1,0 +1,202 @@
+"""Frames: how records become bytes and come back (docs/log-format.md has the diagram).
+
+A frame is a 12-byte header (magic, payload length, CRC-32C of length field and payload) and a msgpack array whose
+first element says what it is.  Encoding is on the proxy's hot path, so an event takes one `pack`, one CRC and one
+header; decoding is strict, because a frame with a good CRC and a wrong shape was written by something else.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import google_crc32c
+import msgpack
+
+from storage_backends.records import Event, Mark, Outcome, Quarantine, Record
+
+FRAME_MAGIC = b"\xf5ILF"
+"""0xF5 occurs in no UTF-8 text, so a search for frames in a damaged segment seldom stops at a request's body."""
+
+FRAME_HEADER_BYTES = 12
+PAYLOAD_BYTES_MAX = 1024 * 1024 * 1024
+OUTCOMES_PER_FRAME_MAX = 1024
+
+KIND_EVENT = 0
+KIND_OUTCOMES = 1
+KIND_QUARANTINE = 2
+KIND_MARK = 3
+
+_HEADER = struct.Struct("<4sII")
+_pack_header = _HEADER.pack
+_unpack_header = _HEADER.unpack_from
+_pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+_unpack = msgpack.unpackb
+_crc = google_crc32c.value
+_crc_extend = google_crc32c.extend
+
+# The CRC begins with the length field; most payloads are short, and a look-up is cheaper than four more bytes.
+_LENGTH_CRCS = tuple(_crc(length.to_bytes(4, "little")) for length in range(4096))
+
+
+class Decoded(NamedTuple):
+    """What `decode_frames` found.
+
+    `end_bytes` is the offset behind the last good frame.  `problem` is None where the data merely ended (possibly
+    inside a frame), else it says what is wrong with the frame at `end_bytes`; `can_be_torn` tells whether a write
+    that was cut off by a crash could have left it so.
+    """
+
+    records: list[Record]
+    end_bytes: int
+    next_version: int
+    problem: str | None
+    can_be_torn: bool
+
+
+def encode_batch(records: Sequence[Record], last_version: int) -> tuple[list[bytes], int]:
+    """Return the batch as pieces to be joined, and the version of its last event (or `last_version`).
+
+    Raises ValueError when an event does not continue `last_version` or a record can't be represented.
+    """
+    pieces: list[bytes] = []
+    add = pieces.append
+    outcomes: list[int] = []
+    try:
+        for record in records:
+            if type(record) is Event:
+                if outcomes:
+                    _add_outcomes(pieces, outcomes)
+                    outcomes = []
+                last_version += 1
+                if record.version != last_version:
+                    raise ValueError(f"event {record.version} does not continue version {last_version - 1}")
+                payload = _pack((KIND_EVENT, last_version, record.time_ns, record.head, record.body))
+                length = len(payload)
+                crc = _crc_extend(_LENGTH_CRCS[length], payload) if length < 4096 else _long_payload_crc(payload)
+                add(_pack_header(FRAME_MAGIC, length, crc))
+                add(payload)
+            elif type(record) is Outcome:
+                outcomes += record
+            else:
+                if outcomes:
+                    _add_outcomes(pieces, outcomes)
+                    outcomes = []
+                _add_frame(pieces, _rare_fields(record))
+        if outcomes:
+            _add_outcomes(pieces, outcomes)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"a record can't be written to the log: {error}") from error
+    return pieces, last_version
+
+
+def decode_frames(data: bytes, next_version: int) -> Decoded:
+    """Decode the whole frames at the beginning of `data`; the first event among them must be `next_version`.
+
+    Never raises for any input: the trouble is told in the result, after everything good before it.
+    """
+    records: list[Record] = []
+    add = records.append
+    offset = 0
+    limit = len(data)
+    while limit - offset >= FRAME_HEADER_BYTES:
+        magic, length, crc = _unpack_header(data, offset)
+        if magic != FRAME_MAGIC:
+            return Decoded(records, offset, next_version, "no frame begins here", True)
+        if length > PAYLOAD_BYTES_MAX:
+            return Decoded(records, offset, next_version, f"a frame of {length} bytes can't be", True)
+        end = offset + FRAME_HEADER_BYTES + length
+        if end > limit:
+            break
+        payload = data[offset + FRAME_HEADER_BYTES : end]
+        if (_crc_extend(_LENGTH_CRCS[length], payload) if length < 4096 else _long_payload_crc(payload)) != crc:
+            return Decoded(records, offset, next_version, "the CRC-32C does not match", True)
+        fields = _unpack_fields(payload)
+        if len(fields) == 5 and type(fields[0]) is int and fields[0] == KIND_EVENT:
+            _, version, time_ns, head, body = fields
+            if not (type(version) is int and type(time_ns) is int and type(head) is bytes and type(body) is bytes):
+                return Decoded(records, offset, next_version, "the event has fields of wrong types", False)
+            if version != next_version:
+                problem = f"event {version} stands where event {next_version} belongs"
+                return Decoded(records, offset, next_version, problem, False)
+            next_version += 1
+            add(Event(version, time_ns, head, body))
+        else:
+            rare = _rare_records(fields)
+            if not rare:
+                return Decoded(records, offset, next_version, "the record is of no known shape", False)
+            records += rare
+        offset = end
+    return Decoded(records, offset, next_version, None, True)
+
+
+def frame_bytes(data: bytes) -> int | None:
+    """Return the length in bytes of the frame that begins `data`, header included; None if the header is cut."""
+    if len(data) < FRAME_HEADER_BYTES:
+        return None
+    return FRAME_HEADER_BYTES + int(_unpack_header(data, 0)[1])
+
+
+def has_good_crc(data: bytes, offset: int) -> bool:
+    """Tell whether a whole frame with a matching CRC stands at `offset`."""
+    if len(data) - offset < FRAME_HEADER_BYTES:
+        return False
+    magic, length, crc = _unpack_header(data, offset)
+    end = offset + FRAME_HEADER_BYTES + length
+    if magic != FRAME_MAGIC or end > len(data):
+        return False
+    return length <= PAYLOAD_BYTES_MAX and bool(_long_payload_crc(data[offset + FRAME_HEADER_BYTES : end]) == crc)
+
+
+def _add_outcomes(pieces: list[bytes], outcomes: list[int]) -> None:
+    for start in range(0, len(outcomes), 4 * OUTCOMES_PER_FRAME_MAX):
+        _add_frame(pieces, [KIND_OUTCOMES, *outcomes[start : start + 4 * OUTCOMES_PER_FRAME_MAX]])
+
+
+def _add_frame(pieces: list[bytes], fields: Sequence[Any]) -> None:
+    payload = _pack(fields)
+    pieces += (_pack_header(FRAME_MAGIC, len(payload), _long_payload_crc(payload)), payload)
+
+
+def _long_payload_crc(payload: bytes) -> int:
+    length = len(payload)
+    if length > PAYLOAD_BYTES_MAX:
+        raise ValueError(f"a record of {length} bytes is longer than the log's limit of {PAYLOAD_BYTES_MAX}")
+    return int(_crc_extend(_crc(length.to_bytes(4, "little")), payload))
+
+
+def _rare_fields(record: Record) -> tuple[Any, ...]:
+    """Return the fields of a tombstone or mark. Raises TypeError for what would not be readable again."""
+    if type(record) is Quarantine:
+        fields: tuple[Any, ...] = (KIND_QUARANTINE, *record)
+    elif type(record) is Mark:
+        fields = (KIND_MARK, *record)
+    else:
+        raise TypeError(f"{type(record).__name__} is no record of the log")
+    if not _rare_records(list(fields)):
+        raise TypeError(f"fields of wrong types in {record!r}")
+    return fields
+
+
+def _unpack_fields(payload: bytes) -> list[Any]:
+    """Return the payload's array, or [] if it is none."""
+    try:
+        fields = _unpack(payload)
+    except (ValueError, TypeError, OverflowError, msgpack.UnpackException):
+        return []
+    return fields if type(fields) is list else []
+
+
+def _rare_records(fields: list[Any]) -> list[Record]:
+    """Return what a frame of outcomes, a tombstone or a mark holds; [] if the shape is wrong."""
+    kind = fields[0] if fields and type(fields[0]) is int else None
+    if kind == KIND_OUTCOMES and len(fields) > 1 and len(fields) % 4 == 1 and all(type(x) is int for x in fields):
+        return [Outcome(*fields[at : at + 4]) for at in range(1, len(fields), 4)]
+    if kind == KIND_QUARANTINE and [type(field) for field in fields] == [int, int, int, str]:
+        return [Quarantine(*fields[1:])]
+    if kind == KIND_MARK and [type(field) for field in fields] == [int, str, int, int, dict]:
+        detail = fields[4].items()
+        if all(type(key) is str and type(value) in (str, int) for key, value in detail):
+            return [Mark(*fields[1:])]
+    return []

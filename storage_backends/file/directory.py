@@ -1,0 +1,122 @@
+"""The directory of a file log: is it ours, who writes it, what is in it.
+
+A directory is ours when it is empty (as a fresh volume is, `lost+found` aside) or holds a segment.  Anything else is
+refused before anything in it is created or changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from storage_backends.errors import LogConfigurationError, LogLockedError
+from storage_backends.file.segment import SEGMENT_MAGIC, Segment, parse_segment_name
+
+LOCK_NAME = "LOCK"
+FACTS_NAME = "FACTS.json"
+DIRECTORY_MODE = 0o700
+FILE_MODE = 0o600
+
+_NAMES_IN_EMPTY = {LOCK_NAME, FACTS_NAME, "FACTS.new", "lost+found"}
+
+
+def path_of_url(url: str) -> Path:
+    """Return the directory that `file:///dir`, `file:dir` or `file://./dir` names. Raises LogConfigurationError."""
+    parts = urlsplit(url)
+    if parts.query or parts.fragment:
+        raise LogConfigurationError(f"{url!r}: a file log takes no query and no fragment; write ? as %3F, # as %23")
+    host, path = unquote(parts.netloc), unquote(parts.path)
+    if host in (".", ".."):
+        path = host + path
+    elif host not in ("", "localhost"):
+        raise LogConfigurationError(
+            f"{url!r} names a host; write file:///{host}{path} for an absolute, file:{host}{path} for a relative path"
+        )
+    if not path or "\0" in path:
+        raise LogConfigurationError(f"{url!r} names no directory; write file:///DIR or file:DIR")
+    return Path(path)
+
+
+def prepare_directory(path: Path) -> None:
+    """Create the directory if it is missing, and check that it is ours. Raises LogConfigurationError."""
+    try:
+        try:
+            path.mkdir(DIRECTORY_MODE)
+        except FileExistsError:
+            check_ours(path)
+        else:
+            _sync_directory(path.parent)
+    except FileNotFoundError as error:
+        raise LogConfigurationError(
+            f"the log can't be created in {path}: {path.parent} does not exist (is its volume mounted?)"
+        ) from error
+    except OSError as error:
+        raise LogConfigurationError(f"the log directory {path} can't be used: {error.strerror}") from error
+
+
+def check_ours(path: Path) -> None:
+    """Raise LogConfigurationError if the directory holds files but is no log. Changes nothing."""
+    names = {entry.name for entry in os.scandir(path)}
+    segments = sorted(name for name in names if parse_segment_name(name))
+    strange = sorted(name for name in names if name.endswith(".log") and not parse_segment_name(name))
+    if segments:
+        with (path / segments[0]).open("rb") as file:
+            begin = file.read(len(SEGMENT_MAGIC))
+        # A first segment that is still without its magic was being born in a crash; recovery judges that.
+        if begin.strip(b"\0") and not SEGMENT_MAGIC.startswith(begin):
+            strange.insert(0, segments[0])
+    else:
+        strange = sorted(names - _NAMES_IN_EMPTY)
+    if strange:
+        raise LogConfigurationError(
+            f"{path} is not the directory of a log, {strange[0]!r} in it is foreign: choose an empty directory;"
+            " nothing was touched"
+        )
+
+
+def list_segments(path: Path) -> list[Segment]:
+    """Return the segments in the directory, oldest first, with their sizes."""
+    segments = []
+    for entry in os.scandir(path):
+        first_version = parse_segment_name(entry.name)
+        if first_version:
+            # A live log may be trimmed between the listing and the look at its size.
+            with contextlib.suppress(FileNotFoundError):
+                segments.append(Segment(path / entry.name, first_version, entry.stat().st_size))
+    return sorted(segments, key=lambda segment: segment.first_version)
+
+
+def lock_directory(path: Path) -> int:
+    """Become the only writer; return the lock's descriptor, whose closing ends it. Raises LogLockedError."""
+    fd = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(fd, 0)
+        try:
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            # The pid only helps whoever is refused; a full disk must not keep a log from being opened and read.
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+    except BlockingIOError as error:
+        holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(fd)
+        raise LogLockedError(
+            f"{path} is already being written by process {holder}: stop it, or give this one a directory of its own"
+        ) from error
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

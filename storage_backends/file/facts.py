@@ -1,0 +1,50 @@
+"""Facts about a file log, kept beside its segments in one small file that is replaced as a whole.
+
+Written anew, flushed, renamed over the old one, and the directory flushed: after a crash there is the old file or the
+new one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from storage_backends.backend import Fact
+from storage_backends.errors import LogDamagedError, LogUnavailableError
+from storage_backends.file.directory import FACTS_NAME, FILE_MODE
+
+
+def load_facts(directory: Path) -> dict[str, Fact]:
+    """Return what was stored last; {} where nothing was.  Raises LogDamagedError."""
+    path = directory / FACTS_NAME
+    try:
+        facts = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise LogDamagedError(
+            f"the facts about the log can't be read ({error}); move the file away to start without them: a living "
+            "target is then taken for a new one",
+            place=str(path),
+            offset_bytes=0,
+        ) from error
+    return dict(facts) if isinstance(facts, dict) else {}
+
+
+def store_facts(directory: Path, directory_fd: int, facts: Mapping[str, Fact]) -> None:
+    """Replace what was stored, durably.  Raises LogUnavailableError; the old facts then stand."""
+    path = directory / FACTS_NAME
+    new = path.with_suffix(".new")
+    try:
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
+        try:
+            os.write(fd, json.dumps(facts, sort_keys=True).encode() + b"\n")
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.replace(new, path)
+        os.fsync(directory_fd)
+    except OSError as error:
+        raise LogUnavailableError(f"the facts about the log can't be written to {path}: {error.strerror}") from error

@@ -1,0 +1,172 @@
+"""The file log: puts what was opened, the writer, the readers and the sync thread together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from storage_backends.backend import Fact
+from storage_backends.codec import encode_batch
+from storage_backends.errors import LogError, LogFailedError
+from storage_backends.file.facts import load_facts, store_facts
+from storage_backends.file.filesystem import FileSystem, OsFileSystem
+from storage_backends.file.opening import open_directory
+from storage_backends.file.reader import FileReader, check_from_version
+from storage_backends.file.sync import SyncThread
+from storage_backends.file.writer import SegmentWriter, Unsynced
+from storage_backends.options import LogOptions
+from storage_backends.records import Record
+
+logger = logging.getLogger("storage_backends.file")
+
+
+class FileLog:
+    """The backend for `file:`. Implements LogBackend. `recovered` tells what was cut on open, if anything was."""
+
+    def __init__(self, url: str, directory: Path, options: LogOptions, filesystem: FileSystem | None = None) -> None:
+        """Open or create the log in `directory`; everything found there is durable afterwards.
+
+        Raises LogConfigurationError, LogLockedError, LogDamagedError, LogUnavailableError (no space to create it),
+        LogFailedError (the disk can't flush).
+        """
+        self.url = url
+        self._filesystem = filesystem or OsFileSystem()
+        self._directory = directory.absolute()
+        opened = open_directory(self._directory, self._filesystem)
+        self.recovered = opened.recovered
+        self._lock_fd = opened.lock_fd
+        self._directory_fd = opened.directory_fd
+        self._catalogue = opened.catalogue
+        self._writer = SegmentWriter(self._filesystem, opened, options.segment_bytes_max)
+        self._last_version = opened.last_version
+        self._durable_version = opened.last_version
+        self._failed: LogFailedError | None = None
+        self._sync_under_way = False
+        self._closed = False
+        self._thread = SyncThread(f"log-sync {directory}")
+
+    @property
+    def first_version(self) -> int:
+        return self._catalogue.first_version
+
+    @property
+    def last_version(self) -> int:
+        return self._last_version
+
+    @property
+    def durable_version(self) -> int:
+        return self._durable_version
+
+    @property
+    def size_bytes(self) -> int:
+        return self._catalogue.size_bytes
+
+    def append(self, records: Sequence[Record]) -> None:
+        self._check_usable()
+        if not records:
+            return
+        pieces, last_version = encode_batch(records, self._last_version)
+        try:
+            self._writer.append(pieces, self._last_version + 1)
+        except LogFailedError as error:
+            self._failed = error
+            raise
+        self._last_version = last_version
+
+    def sync(self, done: Callable[[LogError | None], None]) -> None:
+        self._check_usable()
+        if self._sync_under_way:
+            raise RuntimeError("a sync of this log is already under way")
+        if not self._writer.changed:
+            asyncio.get_running_loop().call_soon(done, None)
+            return
+        unsynced = self._writer.take_unsynced(self._last_version)
+        self._sync_under_way = True
+        self._thread.submit(partial(self._flush, unsynced), partial(self._flushed, unsynced, done))
+
+    def reader(self, from_version: int) -> FileReader:
+        check_from_version(from_version, self.first_version, self._last_version, self.url)
+        return FileReader(self._catalogue, from_version)
+
+    def trim(self, below_version: int) -> None:
+        self._check_usable()
+        removed = self._catalogue.remove_below(below_version)
+        if removed:
+            paths = [str(segment.path) for segment in removed]
+            self._thread.submit(partial(self._remove, paths), self._removed)
+
+    def load_facts(self) -> dict[str, Fact]:
+        return load_facts(self._directory)
+
+    def store_facts(self, facts: Mapping[str, Fact]) -> None:
+        store_facts(self._directory, self._directory_fd, facts)
+
+    def close(self) -> None:
+        """Flush what was appended (this blocks), release the lock. Raises LogFailedError if the flush fails."""
+        if self._closed:
+            return
+        self._closed = True
+        self._thread.stop()
+        try:
+            if not self._failed and self._writer.changed:
+                self._flush(self._writer.take_unsynced(self._last_version))
+                self._durable_version = self._last_version
+        except OSError as error:
+            raise self._fail(error) from error
+        finally:
+            self._writer.close()
+            os.close(self._directory_fd)
+            os.close(self._lock_fd)
+
+    def _flush(self, unsynced: Unsynced) -> None:
+        """Runs in the sync thread."""
+        for fd in unsynced.finished_fds:
+            self._filesystem.fdatasync(fd)
+        self._filesystem.fdatasync(unsynced.current_fd)
+        if unsynced.with_directory:
+            self._filesystem.fsync(self._directory_fd)
+
+    def _flushed(self, unsynced: Unsynced, done: Callable[[LogError | None], None], error: Exception | None) -> None:
+        self._sync_under_way = False
+        if error:
+            done(self._fail(error))
+            return
+        if not self._closed:
+            self._writer.synced(unsynced)
+        if self._failed:
+            done(self._failed)
+            return
+        self._durable_version = max(self._durable_version, unsynced.version)
+        done(None)
+
+    def _remove(self, paths: list[str]) -> None:
+        """Runs in the sync thread. Oldest first, and no further than the first refusal, so that no hole appears."""
+        try:
+            for path in paths:
+                self._filesystem.unlink(path)
+        except OSError as error:
+            logger.warning("the trimmed segment %s can't be removed: %s", error.filename, error.strerror)
+        self._filesystem.fsync(self._directory_fd)
+
+    def _removed(self, error: Exception | None) -> None:
+        # The directory's flush may have been meant for a new segment as well, so its failure is final too.
+        if error:
+            logger.error("%s", self._fail(error))
+
+    def _fail(self, error: Exception) -> LogFailedError:
+        if not self._failed:
+            self._failed = LogFailedError(
+                f"{self.url}: flushing to the disk failed ({error}), so what is on it is unknown: nothing after version"
+                f" {self._durable_version} is acknowledged; check the disk, then start again"
+            )
+        return self._failed
+
+    def _check_usable(self) -> None:
+        if self._failed:
+            raise LogFailedError(str(self._failed)) from self._failed
+        if self._closed:
+            raise LogFailedError(f"{self.url} is closed")

@@ -1,0 +1,133 @@
+"""Opening the directory of a log as its writer: lock it, recover its end, flush what was found.
+
+What a former process left in the page cache is flushed before it is called durable.  Only the newest segments can
+hold such data, because the writer never leaves more of them unflushed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from storage_backends.errors import LogConfigurationError, LogError, LogFailedError, LogUnavailableError
+from storage_backends.file.catalogue import Catalogue
+from storage_backends.file.directory import FILE_MODE, list_segments, lock_directory, prepare_directory
+from storage_backends.file.filesystem import FileSystem
+from storage_backends.file.recovery import Recovery, scan_end
+from storage_backends.file.segment import Segment, encode_header, segment_name
+
+UNSYNCED_SEGMENTS_MAX = 4
+"""Finished segments that may wait for their flush; with as many waiting the current one grows beyond its size."""
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+logger = logging.getLogger("storage_backends.file")
+
+
+class OpenedLog(NamedTuple):
+    """A log that is locked, whole and flushed. `fd` appends to the last segment; `recovered` tells what was cut."""
+
+    directory: Path
+    lock_fd: int
+    directory_fd: int
+    fd: int
+    catalogue: Catalogue
+    last_version: int
+    recovered: tuple[Recovery, ...]
+
+
+def open_directory(directory: Path, filesystem: FileSystem) -> OpenedLog:
+    """Become the writer of the log in `directory`, which is created if it is missing.
+
+    Raises LogConfigurationError, LogLockedError, LogDamagedError, LogUnavailableError (no space), LogFailedError.
+    """
+    prepare_directory(directory)
+    with contextlib.ExitStack() as undo:
+        try:
+            lock_fd = lock_directory(directory)
+            undo.callback(os.close, lock_fd)
+            directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            undo.callback(os.close, directory_fd)
+            segments = list_segments(directory)
+            if segments:
+                last_version, recovered, fd = _recover(segments, filesystem)
+            else:
+                segments = [Segment(directory / segment_name(1), 1, 0)]
+                last_version, recovered, fd = 0, (), _begin(segments[0], os.O_CREAT | os.O_EXCL, filesystem)
+            undo.callback(os.close, fd)
+            for segment in segments[-1 - UNSYNCED_SEGMENTS_MAX : -1]:
+                _flush_file(segment.path, filesystem)
+            filesystem.fdatasync(fd)
+            filesystem.fsync(directory_fd)
+        except OSError as error:
+            raise _opening_error(directory, error) from error
+        undo.pop_all()
+    return OpenedLog(directory, lock_fd, directory_fd, fd, Catalogue(segments), last_version, recovered)
+
+
+def _recover(segments: list[Segment], filesystem: FileSystem) -> tuple[int, tuple[Recovery, ...], int]:
+    """Remove newborn segments without a record from the end, and cut the last one at its last whole frame.
+
+    Returns the last version, what was cut, and a descriptor to append to the last segment.
+    """
+    scans = scan_end(segments)
+    recovered = tuple(
+        Recovery(str(segment.path), scan.whole_bytes, scan.file_bytes - scan.whole_bytes, scan.problem)
+        for segment, scan in zip(reversed(segments), scans, strict=False)
+        if scan.file_bytes > scan.whole_bytes
+    )
+    for cut in recovered:
+        logger.warning("%s", cut)
+    for _ in scans[:-1]:
+        filesystem.unlink(str(segments.pop().path))
+    last, scan = segments[-1], scans[-1]
+    last.end_bytes = scan.whole_bytes
+    if not scan.whole_bytes:
+        return scan.last_version, recovered, _begin(last, os.O_TRUNC, filesystem)
+    fd = filesystem.open(str(last.path), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
+    if scan.file_bytes > scan.whole_bytes:
+        try:
+            filesystem.ftruncate(fd, scan.whole_bytes)
+        except OSError:
+            os.close(fd)
+            raise
+    return scan.last_version, recovered, fd
+
+
+def _begin(segment: Segment, flag: int, filesystem: FileSystem) -> int:
+    """Write the header of a log's only segment, which is empty; return a descriptor to append.
+
+    A header that is cut off here, by a full disk or a crash, is begun anew at the next opening.
+    """
+    fd = filesystem.open(str(segment.path), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | flag, FILE_MODE)
+    header = encode_header(segment.first_version, 0)
+    try:
+        while segment.end_bytes < len(header):
+            written_bytes = filesystem.write(fd, header[segment.end_bytes :])
+            if not written_bytes:
+                raise OSError(errno.EIO, "the file takes no bytes")
+            segment.end_bytes += written_bytes
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _flush_file(path: Path, filesystem: FileSystem) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        filesystem.fdatasync(fd)
+    finally:
+        os.close(fd)
+
+
+def _opening_error(directory: Path, error: OSError) -> LogError:
+    if error.errno in NO_SPACE:
+        return LogUnavailableError(f"no space left to open the log in {directory}: free some, then try again")
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        return LogConfigurationError(f"the log in {directory} may not be opened for writing: {error.strerror}")
+    return LogFailedError(f"the log in {directory} can't be opened: {error}")

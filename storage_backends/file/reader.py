@@ -1,0 +1,177 @@
+"""A cursor over the segments: finds its place by the names, then reads forward block by block."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from storage_backends.errors import LogDamagedError, LogError, LogGapError
+from storage_backends.file.catalogue import SegmentSource
+from storage_backends.file.segment import HEADER_BYTES, Segment, check_header
+from storage_backends.file.stream import FrameStream
+from storage_backends.records import Event, Record
+
+RARE_RECORD_BYTES = 64
+
+
+class FileReader:
+    """Implements LogReader. Keeps one descriptor and one decoded block.
+
+    An error is final: each later call raises it again.  A segment stays readable while it is open here, even if it is
+    trimmed meanwhile.
+    """
+
+    def __init__(self, source: SegmentSource, from_version: int) -> None:
+        self._source = source
+        self._from_version = from_version
+        self._segment = source.find(from_version)
+        self._stream: FrameStream | None = None
+        self._ready: list[Record] = []
+        self._ready_at = 0
+        self._previous_bytes = 0
+        self._error: LogError | None = None
+        self._closed = False
+
+    async def next_batch(self, events_max: int, bytes_max: int) -> list[Record]:
+        if self._closed:
+            raise ValueError("the reader is closed")
+        while self._ready_at >= len(self._ready):
+            if self._error:
+                raise self._error
+            try:
+                more = self._read_block()
+            except LogError as error:
+                self._error = error
+                raise
+            if not more:
+                return []
+            if not self._ready:
+                # Skipping through a segment is work without an answer; others get their turn between the blocks.
+                await asyncio.sleep(0)
+        return self._take(events_max, bytes_max)
+
+    def close(self) -> None:
+        self._closed = True
+        self._ready = []
+        if self._stream:
+            os.close(self._stream.fd)
+            self._stream = None
+
+    def _take(self, events_max: int, bytes_max: int) -> list[Record]:
+        ready, begin = self._ready, self._ready_at
+        end = begin
+        last = min(len(ready), begin + max(1, events_max))
+        size_bytes = 0
+        while end < last and (size_bytes < bytes_max or end == begin):
+            record = ready[end]
+            size_bytes += len(record.head) + len(record.body) if type(record) is Event else RARE_RECORD_BYTES
+            end += 1
+        self._ready_at = end
+        return ready[begin:end]
+
+    def _read_block(self) -> bool:
+        """Decode the next block into `_ready` (empty if all of it is skipped); False at the end of the log."""
+        stream = self._stream or self._open(self._segment)
+        expected_version = stream.next_version
+        records = stream.read(self._source.end_bytes(self._segment, stream.fd))
+        if not records:
+            following = self._following(stream)
+            if following is None:
+                return False
+            # Only now is it sure that nobody writes to this segment any more, so it is looked at once again.
+            records = stream.read(self._source.end_bytes(self._segment, stream.fd))
+            if not records:
+                self._go_on(stream, following)
+                return True
+        self._ready = self._unskipped(records, expected_version, stream.next_version)
+        self._ready_at = 0
+        return True
+
+    def _following(self, stream: FrameStream) -> Segment | None:
+        """Return the segment behind this one; None at the end of the log. Raises LogDamagedError."""
+        if stream.problem:
+            raise stream.damage(stream.problem)
+        following = self._source.after(self._segment)
+        cut_off = stream.offset_bytes < self._source.end_bytes(self._segment, stream.fd)
+        if following is None and cut_off and self._source.ends_on_frames:
+            raise stream.damage("the frame runs past the end of the segment")
+        return following
+
+    def _go_on(self, stream: FrameStream, following: Segment) -> None:
+        """Leave a segment that was read to its end. Raises LogDamagedError, LogGapError."""
+        if stream.problem or stream.offset_bytes < self._source.end_bytes(self._segment, stream.fd):
+            raise stream.damage(stream.problem or "the segment ends within a frame")
+        if following.first_version != stream.next_version:
+            if self._source.first_version > stream.next_version:
+                raise self._gap(stream.next_version)
+            raise LogDamagedError(
+                f"this segment does not continue version {stream.next_version - 1}: a segment is missing before it,"
+                " restore it from a copy; nothing was touched",
+                place=str(following.path),
+                offset_bytes=0,
+            )
+        end_bytes, path = stream.offset_bytes, stream.path
+        self._open(following)
+        if self._previous_bytes != end_bytes:
+            raise LogDamagedError(
+                f"the segment ends here, but had {self._previous_bytes} bytes when the next one was begun: records are"
+                " missing at its end, restore it from a copy; nothing was touched",
+                place=str(path),
+                offset_bytes=end_bytes,
+            )
+
+    def _open(self, segment: Segment) -> FrameStream:
+        next_version, offset_bytes = segment.place(self._from_version)
+        try:
+            fd = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise self._absent(segment) from error
+        except OSError as error:
+            raise _unreadable(segment.path, error) from error
+        try:
+            self._previous_bytes = check_header(os.pread(fd, HEADER_BYTES, 0), segment.path, segment.first_version)
+        except OSError as error:
+            os.close(fd)
+            raise _unreadable(segment.path, error) from error
+        except Exception:
+            os.close(fd)
+            raise
+        if self._stream:
+            os.close(self._stream.fd)
+        self._segment = segment
+        self._stream = FrameStream(fd, segment.path, offset_bytes, next_version)
+        return self._stream
+
+    def _unskipped(self, records: list[Record], expected_version: int, next_version: int) -> list[Record]:
+        """Return the records behind the event `from_version` − 1."""
+        if expected_version >= self._from_version:
+            return records
+        if next_version < self._from_version:
+            return []
+        for at, record in enumerate(records):
+            if type(record) is Event and record.version == self._from_version - 1:
+                return records[at + 1 :]
+        return records
+
+    def _absent(self, segment: Segment) -> LogGapError | LogDamagedError:
+        if self._source.first_version > segment.first_version:
+            return self._gap(segment.first_version)
+        return LogDamagedError(
+            "the segment is missing, restore it from a copy", place=str(segment.path), offset_bytes=0
+        )
+
+    def _gap(self, version: int) -> LogGapError:
+        return LogGapError(f"version {version} was trimmed; the first version kept is {self._source.first_version}")
+
+
+def check_from_version(from_version: int, first_version: int, last_version: int, place: str) -> None:
+    """Raise LogGapError unless a reader can begin there."""
+    if from_version < first_version:
+        raise LogGapError(f"{place}: version {from_version} was trimmed; the first version kept is {first_version}")
+    if from_version > last_version + 1:
+        raise LogGapError(f"{place}: version {from_version} is not yet in the log, which ends at {last_version}")
+
+
+def _unreadable(path: Path, error: OSError) -> LogDamagedError:
+    return LogDamagedError(f"the segment can't be read ({error.strerror})", place=str(path), offset_bytes=0)

@@ -1,0 +1,109 @@
+"""Opening a log: what the end of the last segment means.
+
+A crash can only leave a torn tail: a frame that is cut off or garbled, with no good frame behind it.  That is cut at
+the last whole frame.  A bad frame that is followed by a good one is damage of another kind, and cutting there would
+lose acknowledged events, so it is refused (design rule 8).  Only the last segment is read: opening takes the same
+time whatever the log's length.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from storage_backends.codec import FRAME_MAGIC, frame_bytes, has_good_crc
+from storage_backends.errors import LogDamagedError
+from storage_backends.file.segment import HEADER_BYTES, Segment, check_header
+from storage_backends.file.stream import FrameStream
+
+SEARCH_BUDGET_FACTOR = 64
+"""The search for good frames reads no more than so many times the tail: a request's body may consist of magics."""
+
+
+class Scan(NamedTuple):
+    """The state of a last segment. `whole_bytes` < `file_bytes` means a torn tail, explained by `problem`."""
+
+    whole_bytes: int
+    file_bytes: int
+    last_version: int
+    problem: str
+
+
+class Recovery(NamedTuple):
+    """What was cut from a log when it was opened."""
+
+    path: str
+    offset_bytes: int
+    cut_bytes: int
+    problem: str
+
+    def __str__(self) -> str:
+        return f"cut a torn tail of {self.cut_bytes} bytes from {self.path} at byte {self.offset_bytes}: {self.problem}"
+
+
+def scan_end(segments: Sequence[Segment]) -> list[Scan]:
+    """Scan segments from the last one backwards, up to the first one that holds a record or stands alone.
+
+    A crash in the birth of a segment leaves it without a record, and the one before may be torn as well, since its
+    flush was still to come.  Changes nothing on the disk. Raises as `scan_last_segment`.
+    """
+    scans = []
+    for segment in reversed(segments):
+        scans.append(scan_last_segment(segment))
+        if scans[-1].whole_bytes > HEADER_BYTES:
+            break
+    return scans
+
+
+def scan_last_segment(segment: Segment) -> Scan:
+    """Read the segment to its end and fill its sparse index; changes nothing on the disk.
+
+    `whole_bytes` is 0 where the segment was torn in its birth, before its header was written.
+    Raises LogDamagedError, LogConfigurationError (newer format).
+    """
+    fd = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        file_bytes = os.fstat(fd).st_size
+        header = os.pread(fd, HEADER_BYTES, 0)
+        if len(header) < HEADER_BYTES or not header.strip(b"\0"):
+            _check_no_frame(
+                FrameStream(fd, segment.path, 0, segment.first_version), file_bytes, "the header is missing"
+            )
+            return Scan(0, file_bytes, segment.first_version - 1, "the segment's header was never written")
+        check_header(header, segment.path, segment.first_version)
+        stream = FrameStream(fd, segment.path, HEADER_BYTES, segment.first_version)
+        while stream.read(file_bytes):
+            segment.index.note(stream.next_version, stream.offset_bytes)
+        problem = stream.problem or "the last frame is cut off"
+        if stream.offset_bytes < file_bytes:
+            if not stream.can_be_torn:
+                raise stream.damage(problem)
+            _check_no_frame(stream, file_bytes, problem)
+        return Scan(stream.offset_bytes, file_bytes, stream.next_version - 1, problem)
+    finally:
+        os.close(fd)
+
+
+def _check_no_frame(stream: FrameStream, file_bytes: int, problem: str) -> None:
+    """Raise LogDamagedError if a good frame stands anywhere behind the stream's offset."""
+    tail = os.pread(stream.fd, file_bytes - stream.offset_bytes, stream.offset_bytes)
+    budget_bytes = SEARCH_BUDGET_FACTOR * len(tail)
+    at = tail.find(FRAME_MAGIC, 1)
+    while at >= 0:
+        good = has_good_crc(tail, at)
+        budget_bytes -= _checked_bytes(tail, at)
+        if good or budget_bytes < 0:
+            found = f"good frames follow at byte {stream.offset_bytes + at}" if good else "what follows can't be judged"
+            raise LogDamagedError(
+                f"{problem}, but {found}, so this is no torn write; nothing was touched. Restore the segment from a"
+                f" copy, or give up everything from there on: truncate -s {stream.offset_bytes} {stream.path}",
+                place=str(stream.path),
+                offset_bytes=stream.offset_bytes,
+            )
+        at = tail.find(FRAME_MAGIC, at + 1)
+
+
+def _checked_bytes(tail: bytes, at: int) -> int:
+    length_bytes = frame_bytes(tail[at : at + 12])
+    return length_bytes if length_bytes is not None and at + length_bytes <= len(tail) else 0

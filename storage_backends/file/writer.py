@@ -1,0 +1,147 @@
+"""Appending to the segments: one write a batch, and all or nothing of it.
+
+A full disk takes back the part of the batch that was written and leaves the log as it was; every other failure of a
+write leaves it in an unknown state, which is final.  Nothing here waits for a flush: descriptors of finished segments
+are kept until the sync thread has flushed them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from storage_backends.errors import LogFailedError, LogUnavailableError
+from storage_backends.file.directory import FILE_MODE
+from storage_backends.file.filesystem import FileSystem
+from storage_backends.file.opening import NO_SPACE, UNSYNCED_SEGMENTS_MAX, OpenedLog
+from storage_backends.file.segment import Segment, encode_header, segment_name
+
+_NO_FILE_NOW = (*NO_SPACE, errno.EMFILE, errno.ENFILE)
+
+
+class Unsynced(NamedTuple):
+    """What must be flushed before every event up to `version` is durable."""
+
+    finished_fds: tuple[int, ...]
+    current_fd: int
+    with_directory: bool
+    version: int
+
+
+class SegmentWriter:
+    """Owns the descriptor of the last segment and those of finished ones that are not flushed yet."""
+
+    def __init__(self, filesystem: FileSystem, opened: OpenedLog, bytes_max: int) -> None:
+        self._filesystem = filesystem
+        self._directory = opened.directory
+        self._catalogue = opened.catalogue
+        self._fd = opened.fd
+        self._bytes_max = bytes_max
+        self._finished_fds: list[int] = []
+        self._directory_changed = False
+        self.changed = False
+
+    def append(self, pieces: Sequence[bytes], next_version: int) -> None:
+        """Write a batch, whose first event is `next_version`, to the last segment or to a new one.
+
+        Raises LogUnavailableError (the log is as before) or LogFailedError (it is not known how the log is).
+        """
+        segment = self._catalogue.last
+        if self._is_full(segment, next_version):
+            self._begin_segment(pieces, next_version)
+        else:
+            data = b"".join(pieces)
+            self._write(self._fd, data, segment.end_bytes, segment.path)
+            segment.index.note(next_version, segment.end_bytes)
+            segment.end_bytes += len(data)
+        self.changed = True
+
+    def take_unsynced(self, version: int) -> Unsynced:
+        """Return what was written since the last call; `version` is the last event of it."""
+        unsynced = Unsynced(tuple(self._finished_fds), self._fd, self._directory_changed, version)
+        self._directory_changed = False
+        self.changed = False
+        return unsynced
+
+    def synced(self, unsynced: Unsynced) -> None:
+        """Close the finished segments that have been flushed."""
+        for fd in unsynced.finished_fds:
+            self._finished_fds.remove(fd)
+            os.close(fd)
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        for fd in (*self._finished_fds, self._fd):
+            os.close(fd)
+        self._finished_fds.clear()
+
+    def _is_full(self, segment: Segment, next_version: int) -> bool:
+        # A segment without an event can't be followed: the next one would get the same name.
+        return (
+            segment.end_bytes >= self._bytes_max
+            and next_version > segment.first_version
+            and len(self._finished_fds) < UNSYNCED_SEGMENTS_MAX
+        )
+
+    def _begin_segment(self, pieces: Sequence[bytes], next_version: int) -> None:
+        path = self._directory / segment_name(next_version)
+        header = encode_header(next_version, self._catalogue.last.end_bytes)
+        data = b"".join((header, *pieces))
+        fd = self._create(path)
+        try:
+            self._write(fd, data, 0, path)
+        except LogUnavailableError:
+            os.close(fd)
+            self._take_back(path)
+            raise
+        except LogFailedError:
+            os.close(fd)
+            raise
+        self._finished_fds.append(self._fd)
+        self._fd = fd
+        self._directory_changed = True
+        self._catalogue.add(Segment(path, next_version, len(data)))
+
+    def _create(self, path: Path) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        try:
+            return self._filesystem.open(str(path), flags, FILE_MODE)
+        except OSError as error:
+            if error.errno in _NO_FILE_NOW:
+                raise LogUnavailableError(f"{path} can't be created now: {error.strerror}") from error
+            raise LogFailedError(f"{path} can't be created: {error.strerror}") from error
+
+    def _take_back(self, path: Path) -> None:
+        try:
+            self._filesystem.unlink(str(path))
+        except OSError as error:
+            raise LogFailedError(f"the unfinished {path} can't be removed: {error.strerror}") from error
+
+    def _write(self, fd: int, data: bytes, begin_bytes: int, path: Path) -> None:
+        try:
+            written_bytes = self._filesystem.write(fd, data)
+            while written_bytes < len(data):
+                more_bytes = self._filesystem.write(fd, data[written_bytes:])
+                if not more_bytes:
+                    raise OSError(errno.EIO, "the file takes no bytes")
+                written_bytes += more_bytes
+        except OSError as error:
+            self._undo(fd, begin_bytes, path, error)
+
+    def _undo(self, fd: int, begin_bytes: int, path: Path, error: OSError) -> None:
+        if error.errno not in NO_SPACE:
+            # What is left of the batch was acknowledged to nobody; better that the next start doesn't find it.
+            with contextlib.suppress(OSError):
+                self._filesystem.ftruncate(fd, begin_bytes)
+            raise LogFailedError(f"writing to {path} at byte {begin_bytes} failed: {error.strerror}") from error
+        try:
+            self._filesystem.ftruncate(fd, begin_bytes)
+        except OSError as second:
+            raise LogFailedError(
+                f"{path} has no space left, and what was written can't be taken back: {second.strerror}"
+            ) from second
+        raise LogUnavailableError(f"no space left for {path} ({error.strerror}): free some, then try again") from error

@@ -1,0 +1,32 @@
+"""The limits of a log: one small value that every opener takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from storage_backends.errors import LogConfigurationError
+
+_MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """What `open_log(url, **options)` accepts; a backend reads what concerns it.
+
+    Raises LogConfigurationError for a value that is not a positive whole number.
+    """
+
+    segment_bytes_max: int = 64 * _MEBIBYTE
+    """Bytes after which the file log begins a new segment. One batch may exceed it: batches are never split."""
+
+    ring_events_max: int = 262_144
+    """Entries that the ring keeps: an event, a mark, a tombstone, or the consecutive outcomes of one batch."""
+
+    ring_bytes_max: int = 128 * _MEBIBYTE
+    """Bytes of memory that the ring's entries may take, with what Python itself needs for them."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if type(value) is not int or value < 1:
+                raise LogConfigurationError(f"{field.name} must be a whole number above 0, not {value!r}")
