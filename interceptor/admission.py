@@ -24,6 +24,8 @@ class Admission:
         self._sequencer = sequencer
         self._passages = passages
         self._limits = limits
+        self._events_max = limits.in_flight_events_max
+        self._bytes_max = limits.in_flight_bytes_max
         self._counters = counters
         self._held: deque[Exchange] = deque()
         self._held_bytes = 0
@@ -51,11 +53,10 @@ class Admission:
         if (
             self._open
             and not self._held
-            and sequencer.outstanding_events < self._limits.in_flight_events_max
-            and sequencer.outstanding_bytes < self._limits.in_flight_bytes_max
+            and sequencer.outstanding_events < self._events_max
+            and sequencer.outstanding_bytes < self._bytes_max
             and not sequencer.blocked
         ):
-            self._counters.recorded += 1
             sequencer.sequence(exchange)
         else:
             self._hold(exchange)
@@ -132,19 +133,15 @@ class Admission:
             self._sequencer.on_room = self.room
 
     def _admit_held(self) -> None:
-        sequencer, limits = self._sequencer, self._limits
+        sequencer = self._sequencer
         now_s = monotonic()
         while self._held and self._open and not sequencer.blocked:
-            if (
-                sequencer.outstanding_events >= limits.in_flight_events_max
-                or sequencer.outstanding_bytes >= limits.in_flight_bytes_max
-            ):
+            if sequencer.outstanding_events >= self._events_max or sequencer.outstanding_bytes >= self._bytes_max:
                 return
             exchange = self._take()
             self._counters.holds_ended["drained"] += 1
             self._counters.hold_time.observe(now_s - exchange.arrived_s)
             if isinstance(exchange, RecordedExchange):
-                self._counters.recorded += 1
                 sequencer.sequence(exchange)
             else:
                 assert isinstance(exchange, PassedExchange)

@@ -92,8 +92,11 @@ class ClientConnection(asyncio.Protocol):
         self._reader.feed(data)
         if self._upload is not None:
             self._pump_upload()
-        else:
-            self._read()
+            return
+        try:
+            self._read_requests()
+        except RequestError as error:
+            self._refuse(error)
 
     def eof_received(self) -> bool:
         self._eof = True
@@ -133,45 +136,50 @@ class ClientConnection(asyncio.Protocol):
         while not self._last:
             request = self._request
             if request is None:
-                if self.write_blocked or len(self._exchanges) >= listener.limits.pipelined_requests_max:
+                if self.write_blocked or len(self._exchanges) >= listener.pipelined_requests_max:
                     self._pause()
                     return
                 request = reader.read_head()
                 if request is None:
                     return
                 self._requests += 1
-                self._answered_continue = False
-                route = listener.router.route(request)
-                if route is not Route.RECORD:
-                    self._deferred = (request, route)
-                    self._pause()
-                    self._pass_deferred()
-                    return
-            body = reader.read_body(listener.limits.body_bytes_max)
+                if request.upgrade is not None or not listener.records_all:
+                    route = listener.router.route(request)
+                    if route is not Route.RECORD:
+                        self._deferred = (request, route)
+                        self._pause()
+                        self._pass_deferred()
+                        return
+            body = reader.read_body(listener.body_bytes_max)
             if body is None:
                 self._request = request
                 self._await_body()
                 return
-            self._request = None
-            if self._intake_bytes:
-                self._release_intake()
-            self._admit(request, chunked.encode_whole(body, reader.trailers) if request.chunked else body)
+            if self._request is not None:
+                self._request_complete()
+            if request.chunked:
+                body = chunked.encode_whole(body, reader.trailers)
+            exchange = RecordedExchange(
+                self,
+                listener.gate,
+                self._forwarder.head(request),
+                body,
+                request.version_minor == 1,
+                request.keep_alive,
+                request.method == b"HEAD",
+            )
+            self._exchanges.append(exchange)
+            if not request.keep_alive:
+                self._last = True
+            listener.admit(exchange)
+            if not reader.has_more:
+                return
 
-    def _admit(self, request: Request, body: bytes) -> None:
-        listener = self._listener
-        exchange = RecordedExchange(
-            self,
-            listener.gate,
-            self._forwarder.head(request),
-            body,
-            request.version_minor == 1,
-            request.keep_alive,
-            request.method == b"HEAD",
-        )
-        self._exchanges.append(exchange)
-        if not request.keep_alive:
-            self._last = True
-        listener.admission.admit(exchange)
+    def _request_complete(self) -> None:
+        """The content that was awaited is there."""
+        self._request = None
+        self._answered_continue = False
+        self._release_intake()
 
     def _await_body(self) -> None:
         """Ask for the content where the client waits to be asked, and account for what has come of it."""
@@ -212,6 +220,7 @@ class ClientConnection(asyncio.Protocol):
             return
         request, route = self._deferred
         self._deferred = None
+        self._answered_continue = False
         write_head = self._forwarder.upgrade_head if route is Route.UPGRADE else self._forwarder.head
         exchange = PassedExchange(self, self._listener.counters, request, write_head(request), route)
         self._exchanges.append(exchange)
@@ -292,11 +301,15 @@ class ClientConnection(asyncio.Protocol):
 
     def answer_whole(self, exchange: Exchange, data: bytes) -> None:
         """Take a whole answer; it leaves when those before it have left."""
-        if self._exchanges[0] is exchange:
-            self._transport.write(data)
-            self.finished(exchange)
-        else:
+        exchanges = self._exchanges
+        if exchanges[0] is not exchange:
             exchange.whole = data
+            return
+        self._transport.write(data)
+        if exchange.keep_alive and len(exchanges) == 1 and not (self._paused or self._eof or self._request):
+            exchanges.popleft()
+        else:
+            self.finished(exchange)
 
     def finished(self, exchange: Exchange) -> None:
         """The first exchange's answer has left completely."""

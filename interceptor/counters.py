@@ -46,8 +46,8 @@ class Counters:
         "holds_ended",
         "lane_connections",
         "limits_reached",
+        "now_s",
         "quarantined",
-        "recorded",
         "recoveries",
         "recovery",
         "refused",
@@ -62,10 +62,11 @@ class Counters:
     )
 
     def __init__(self) -> None:
+        # The time (monotonic) of what is being read from the target: one look at the clock for many answers.
+        self.now_s = 0.0
         self.connections_opened = 0
         self.client_bytes_in = 0
         self.client_bytes_out = 0
-        self.recorded = 0
         self.unrecorded = 0
         self.bypassed = 0
         self.tunnels = 0

@@ -25,6 +25,7 @@ from interceptor.wire.answer import Answer, AnswerReader, Framing
 from interceptor.wire.errors import AnswerError
 
 _content_digest = xxhash.xxh3_64_intdigest
+_LENGTH = Framing.LENGTH
 
 
 class Lane:
@@ -273,6 +274,7 @@ class LaneConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        self._lane.counters.now_s = monotonic()
         self._reader.feed(data)
         try:
             self._read_answers()
@@ -306,7 +308,7 @@ class LaneConnection(asyncio.Protocol):
                         raise AnswerError("101 to a request that asked for no upgrade (RFC 9110 §15.2.2)")
                     delivery.take_interim(answer)
                     continue
-            if self._streaming or answer.length > self._whole_max or answer.framing is not Framing.LENGTH:
+            if self._streaming or answer.framing is not _LENGTH or answer.length > self._whole_max:
                 self._answer = answer
                 if not self._read_stream(delivery, answer):
                     break

@@ -41,6 +41,11 @@ class Listener:
         self.counters = counters
         self.authority = authority
         self.intake_bytes = 0
+        # What the path of every request needs, one look-up away.
+        self.admit = admission.admit
+        self.records_all = router.records_all
+        self.pipelined_requests_max = limits.pipelined_requests_max
+        self.body_bytes_max = limits.body_bytes_max
         self._clients: set[ClientConnection] = set()
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None

@@ -53,7 +53,7 @@ class ReleaseGate:
         counters.answers_by_class[status // 100] += 1
         client = exchange.client
         if client is not None and not exchange.refused:
-            counters.request.observe(monotonic() - exchange.arrived_s)
+            counters.request.observe(counters.now_s - exchange.arrived_s)
             if exchange.keep_alive and exchange.http11:
                 data = answer.head + content
             else:

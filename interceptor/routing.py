@@ -28,19 +28,20 @@ class Route(Enum):
 class Router:
     """Decides by method, target and upgrade alone.  `bypass` are texts like `GET:/events/*` or `*:/stream`."""
 
-    __slots__ = ("_admin_same", "_bypass", "_record_all", "_simple")
+    __slots__ = ("_admin_same", "_bypass", "_record_all", "records_all")
 
     def __init__(self, *, record_all: bool, bypass: Sequence[str], admin_same: bool) -> None:
         self._record_all = record_all
         self._bypass = [_parse_bypass(text) for text in bypass]
         self._admin_same = admin_same
-        self._simple = record_all and not bypass and not admin_same
+        # Then only an upgrade goes another way, and nobody needs to be asked.
+        self.records_all = record_all and not bypass and not admin_same
 
     def route(self, request: Request) -> Route:
         """Return the way of this request."""
         if request.upgrade is not None:
             return Route.UPGRADE
-        if self._simple:
+        if self.records_all:
             return Route.RECORD
         path = request.target.split(b"?", 1)[0]
         if self._admin_same and path in ADMIN_PATHS:

@@ -29,6 +29,7 @@ class Sequencer:
         deliver: Callable[[list[RecordedExchange]], None],
     ) -> None:
         self.last_version = journal.last_version
+        self.recorded = 0
         self.outstanding_events = 0
         self.outstanding_bytes = 0
         # Set while the log takes no records: what is sequenced waits, and admission holds the rest.
@@ -46,11 +47,11 @@ class Sequencer:
 
     def sequence(self, exchange: RecordedExchange) -> None:
         """Give the request its version; it is written and delivered at the end of this turn of the loop."""
-        version = self.last_version + 1
-        self.last_version = version
-        event = exchange.event = Event(version, time_ns(), exchange.head, exchange.body)
+        version = self.last_version = self.last_version + 1
+        head, body = exchange.head, exchange.body
+        event = exchange.event = Event(version, time_ns(), head, body)
         self.outstanding_events += 1
-        self.outstanding_bytes += len(exchange.head) + len(exchange.body)
+        self.outstanding_bytes += len(head) + len(body)
         self._batch.append(exchange)
         self._events.append(event)
         if not self._scheduled:
@@ -82,6 +83,7 @@ class Sequencer:
                 exchange.take_refusal(503, "the log has failed; this request was not delivered")
             return
         batch, self._batch, self._events = self._batch, [], []
+        self.recorded += len(batch)
         self._deliver(batch)
         if self.blocked:
             self.blocked = False

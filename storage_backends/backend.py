@@ -12,9 +12,8 @@ from typing import Protocol, TypeAlias
 from storage_backends.errors import LogError
 from storage_backends.records import Record
 
-
 # What JSON can say.
-Fact: TypeAlias = "str | int | float | bool | None | list[Fact] | dict[str, Fact]"
+Fact: TypeAlias = "str | int | float | bool | list[Fact] | dict[str, Fact] | None"
 
 
 class LogReader(Protocol):

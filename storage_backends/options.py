@@ -19,10 +19,10 @@ class LogOptions:
     segment_bytes_max: int = 64 * _MEBIBYTE
     """Bytes after which the file log begins a new segment. One batch may exceed it: batches are never split."""
 
-    ring_events_max: int = 262_144
+    ring_events_max: int = 65_536
     """Entries that the ring keeps: an event, a mark, a tombstone, or the consecutive outcomes of one batch."""
 
-    ring_bytes_max: int = 128 * _MEBIBYTE
+    ring_bytes_max: int = 64 * _MEBIBYTE
     """Bytes of memory that the ring's entries may take, with what Python itself needs for them."""
 
     def __post_init__(self) -> None:

@@ -45,7 +45,7 @@ class _AmbassadorCollector(Collector):
     def _traffic(self) -> Iterable[Metric]:
         counters = self._ambassador.counters
         requests = CounterMetricFamily("interceptor_requests", "Requests by the way that they went.", labels=["way"])
-        requests.add_metric(["recorded"], counters.recorded)
+        requests.add_metric(["recorded"], self._ambassador.sequencer.recorded)
         requests.add_metric(["read"], counters.unrecorded)
         requests.add_metric(["bypass"], counters.bypassed)
         requests.add_metric(["upgrade"], counters.tunnels)

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from interceptor.wire import chunked
 from interceptor.wire.errors import AnswerError
-from interceptor.wire.grammar import ANSWER_HEAD, STEERING_OF_ANSWER
+from interceptor.wire.grammar import ANSWER_HEAD, COMMON_ANSWER_HEAD, STEERING_OF_ANSWER
 
 _CONTENT_LENGTH_DIGITS_MAX = 18
 _ENDS_HERE = rb"connection|keep-alive|proxy-connection|te|upgrade|transfer-encoding"
@@ -28,6 +28,14 @@ class Framing(Enum):
     CLOSE = "close"
 
 
+# Names of enumeration members cost a look-up in the class each time.
+_LENGTH = Framing.LENGTH
+_BODILESS = frozenset({204, 304})
+_match_common_head = COMMON_ANSWER_HEAD.match
+_match_head = ANSWER_HEAD.match
+_find_steering = STEERING_OF_ANSWER.findall
+
+
 class Answer:
     """A validated answer head.
 
@@ -36,15 +44,15 @@ class Answer:
     Framing.LENGTH, otherwise -1.  `closes` says that the target reads nothing more on this connection (RFC 9112 §9.6).
     """
 
-    __slots__ = ("closes", "framing", "head", "length", "status", "upgrade")
+    # What most answers don't have is a class attribute: one object for each answer, so its making counts.
+    framing = Framing.LENGTH
+    length = 0
+    closes = False
+    upgrade = b""
 
     def __init__(self, status: int, head: bytes) -> None:
         self.status = status
         self.head = head
-        self.framing = Framing.LENGTH
-        self.length = 0
-        self.closes = False
-        self.upgrade = b""
 
     @property
     def interim(self) -> bool:
@@ -98,29 +106,43 @@ class AnswerReader:
         if self._scanned and buffer.find(b"\r\n\r\n", position + max(0, self._scanned - 3)) < 0:
             self._refuse_hopeless_head()
             return None
-        match = ANSWER_HEAD.match(buffer, position)
+        if not to_head_request:
+            common = _match_common_head(buffer, position)
+            if common is not None:
+                digits, length = common.groups()
+                status, end = int(digits), common.end()
+                if status not in _BODILESS and end - position <= self._head_max:
+                    answer = Answer(status, buffer[position:end])
+                    answer.length = self._left = int(length)
+                    self._framing = _LENGTH
+                    self.trailers = b""
+                    self._position = end
+                    self._scanned = 0
+                    return answer
+        match = _match_head(buffer, position)
         if match is None:
             if buffer.find(b"\r\n\r\n", position) >= 0:
                 self._fail("malformed head (RFC 9112 §4, §5)")
             self._refuse_hopeless_head()
             return None
-        self._scanned = 0
         end = match.end()
         if end - position > self._head_max:
             self._fail(f"head larger than {self._head_max} bytes")
-        minor, status = match.groups()
-        answer = Answer(int(status), buffer[position:end])
+        minor, digits = match.groups()
+        status = int(digits)
+        answer = Answer(status, buffer[position:end])
         self._position = end
-        self._steer(answer, minor == b"1", to_head_request)
+        self._scanned = 0
+        self._steer(answer, _find_steering(answer.head.lower()), minor == b"1", to_head_request)
         return answer
 
-    def _steer(self, answer: Answer, http11: bool, to_head_request: bool) -> None:
+    def _steer(self, answer: Answer, found: list[tuple[bytes, bytes]], http11: bool, to_head_request: bool) -> None:
         """Decide framing and persistence; take out what ends here (RFC 9112 §6.3, §9.3; RFC 9110 §7.6.1)."""
         length = -1
         connection: bytes | None = None
         hop_by_hop = not http11
         is_chunked = False
-        for name, value in STEERING_OF_ANSWER.findall(answer.head.lower()):
+        for name, value in found:
             if name == b"content-length":
                 digits = value.rstrip()
                 if length >= 0:

@@ -15,6 +15,7 @@ from interceptor.wire.grammar import CHUNK_SIZE_LINE, TRAILER_SECTION
 CHUNK_LINE_BYTES_MAX = 256
 TRAILER_BYTES_MAX = 16 * 1024
 
+_BARE_LF = re.compile(rb"(?<!\r)\n")
 _FORBIDDEN_TRAILER = re.compile(
     rb"(?im)^(?:content-length|transfer-encoding|host|connection|te|upgrade|trailer|content-encoding|content-type"
     rb"|content-range|authorization|set-cookie|cookie|expect|max-forwards|via|x-forwarded-[a-z]+):"
@@ -31,13 +32,14 @@ class ChunkedDecoder:
     `trailers` then holds the trailer field lines (each with its CRLF), `rest` what followed the body.
     """
 
-    __slots__ = ("_buffer", "_left", "_state", "complete", "rest", "trailers")
+    __slots__ = ("_buffer", "_left", "_scanned", "_state", "complete", "rest", "trailers")
 
     _SIZE, _DATA, _DATA_END, _TRAILERS = range(4)
 
     def __init__(self) -> None:
         self._buffer = b""
         self._left = 0
+        self._scanned = 0
         self._state = self._SIZE
         self.complete = False
         self.trailers = b""
@@ -79,8 +81,8 @@ class ChunkedDecoder:
                 self._left = int(match.group(1), 16)
                 self._state = self._DATA if self._left else self._TRAILERS
             else:
-                section_end = position if buffer.startswith(b"\r\n", position) else buffer.find(b"\r\n\r\n", position)
-                if section_end < 0:
+                first_new = position + max(0, self._scanned - 3)
+                if not buffer.startswith(b"\r\n", position) and buffer.find(b"\r\n\r\n", first_new) < 0:
                     self._refuse_bad_trailers(buffer, position)
                     break
                 match = TRAILER_SECTION.match(buffer, position)
@@ -109,12 +111,12 @@ class ChunkedDecoder:
         if first and first not in b"0123456789abcdefABCDEF":
             raise ChunkedError("a chunk size that is not hexadecimal (RFC 9112 §7.1)")
 
-    @staticmethod
-    def _refuse_bad_trailers(buffer: bytes, position: int) -> None:
-        if buffer.count(b"\n", position) != buffer.count(b"\r\n", position):
+    def _refuse_bad_trailers(self, buffer: bytes, position: int) -> None:
+        if _BARE_LF.search(buffer, position + self._scanned):
             raise ChunkedError("malformed trailer section (RFC 9112 §7.1.2)")
         if len(buffer) - position >= TRAILER_BYTES_MAX:
             raise ChunkedError(f"trailer section larger than {TRAILER_BYTES_MAX} bytes")
+        self._scanned = len(buffer) - position
 
 
 def encode_whole(body: bytes, trailers: bytes) -> bytes:

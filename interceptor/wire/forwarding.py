@@ -20,7 +20,7 @@ _FORWARDED_FOR = re.compile(rb"(?i)\nx-forwarded-for:[\t ]*+([^\r]*+)\r")
 # Naming these in Connection would let a client strip what framing, routing or the application's trust rests on.
 _NEVER_NOMINATED = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"via", b"x-forwarded-for", b"x-forwarded-host",
-     b"x-forwarded-proto", b"cookie", b"authorization"}
+     b"x-forwarded-proto", b"x-real-ip", b"forwarded", b"cookie", b"authorization"}
 )  # fmt: skip
 
 

@@ -15,10 +15,38 @@ FIELD_VALUE = rb"[\t\x20-\x7e\x80-\xff]*+"
 FIELD_LINE = rb"%b++:%b\r\n" % (TOKEN, FIELD_VALUE)
 TARGET = rb"[\x21-\x7e\x80-\xff]"
 
-# What nearly every request looks like: origin-form and HTTP/1.1.  The slow path tells all the rest apart.
-COMMON_REQUEST_HEAD = re.compile(rb"(?!CONNECT )(%b++) /%b*+ HTTP/1\.1\r\n(?:%b)*+\r\n" % (TOKEN, TARGET, FIELD_LINE))
+
+def _any_case(text: bytes) -> bytes:
+    """Return an expression for `text` in any case; the flag for that would make the whole expression slow."""
+    return b"".join(b"[%b%b]" % (c.upper(), c) if c.isalpha() else re.escape(c) for c in re.findall(rb"(?s).", text))
+
+
+def _lines_other_than(*prefixes: bytes) -> bytes:
+    """Return an expression for any number of field lines, none of which begins with one of `prefixes`."""
+    return b"(?:(?!%b)%b)*+" % (b"|".join(map(_any_case, prefixes)), FIELD_LINE)
+
+
+# What nearly every request looks like: origin-form, HTTP/1.1, one Host, at most one Content-Length behind it, and no
+# other field that steers anything.  One match validates the head and says all that.
+_OTHER_LINES = _lines_other_than(
+    b"connection:", b"content-length:", b"host:", b"transfer-encoding:", b"te:", b"expect:", b"upgrade:",
+    b"keep-alive:", b"proxy-connection:", b"http2-settings:", b"x-forwarded-",
+)  # fmt: skip
+COMMON_REQUEST_HEAD = re.compile(
+    rb"(?!CONNECT )(%b++) /%b*+ HTTP/1\.1\r\n%b%b ?([^\r\t ]*+)\r\n%b(?:%b ?([0-9]{1,18}+)\r\n%b)?+\r\n"
+    % (TOKEN, TARGET, _OTHER_LINES, _any_case(b"host:"), _OTHER_LINES, _any_case(b"content-length:"), _OTHER_LINES)
+)
 REQUEST_HEAD = re.compile(rb"(%b++) (%b++) HTTP/1\.([01])\r\n((?:%b)*+)\r\n" % (TOKEN, TARGET, FIELD_LINE))
 REQUEST_LINE = re.compile(rb"(%b++) (%b++) HTTP/([0-9])\.([0-9])" % (TOKEN, TARGET))
+
+# What nearly every answer looks like: one Content-Length, and no other field that steers anything.
+_OTHER_ANSWER_LINES = _lines_other_than(
+    b"content-length:", b"connection:", b"transfer-encoding:", b"te:", b"keep-alive:", b"proxy-connection:", b"upgrade:"
+)
+COMMON_ANSWER_HEAD = re.compile(
+    rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: %b)?\r\n%b%b ?([0-9]{1,18}+)\r\n%b\r\n"
+    % (FIELD_VALUE, _OTHER_ANSWER_LINES, _any_case(b"content-length:"), _OTHER_ANSWER_LINES)
+)
 
 # A missing space behind the status code is tolerated: servers leave it out together with the reason.
 ANSWER_HEAD = re.compile(

@@ -30,6 +30,12 @@ _FIRST_OF_METHOD = re.compile(TOKEN)
 _H2C = re.compile(rb"(?<![^,\t ])h2c(?![^,\t /])")
 
 
+_match_common_head = COMMON_REQUEST_HEAD.match
+_find_steering = STEERING_OF_REQUEST.findall
+# With the case in which the client wrote it, because it is passed on as X-Forwarded-Host.
+_find_host = re.compile(rb"(?i)\nhost:[\t ]*+([^\r]*+)").findall
+
+
 class Request:
     """A validated request head.
 
@@ -39,38 +45,23 @@ class Request:
     rewritten before it is forwarded.
     """
 
-    __slots__ = (
-        "chunked",
-        "content_length",
-        "expects_continue",
-        "forwarded_for",
-        "forwarded_host",
-        "forwarded_proto",
-        "host",
-        "keep_alive",
-        "lines",
-        "method",
-        "nominated",
-        "plain",
-        "upgrade",
-        "version_minor",
-    )
+    # What most requests don't have is a class attribute: one object for each request, so its making counts.
+    version_minor = 1
+    host: bytes | None = None
+    content_length = -1
+    chunked = False
+    keep_alive = True
+    plain = True
+    expects_continue = False
+    upgrade: bytes | None = None
+    nominated: tuple[bytes, ...] = ()
+    forwarded_for = False
+    forwarded_host = False
+    forwarded_proto = False
 
-    def __init__(self, method: bytes, lines: bytes, version_minor: int) -> None:
+    def __init__(self, method: bytes, lines: bytes) -> None:
         self.method = method
         self.lines = lines
-        self.version_minor = version_minor
-        self.host: bytes | None = None
-        self.content_length = -1
-        self.chunked = False
-        self.keep_alive = version_minor == 1
-        self.plain = True
-        self.expects_continue = False
-        self.upgrade: bytes | None = None
-        self.nominated: tuple[bytes, ...] = ()
-        self.forwarded_for = False
-        self.forwarded_host = False
-        self.forwarded_proto = False
 
     @property
     def target(self) -> bytes:
@@ -86,11 +77,14 @@ class RequestReader:
     """Reads requests from one connection.  Limits are in bytes; `fields_max` is a count of field lines."""
 
     __slots__ = (
-        "_buffer", "_chunked", "_error", "_fields_max", "_head_max", "_left", "_parts", "_position", "_scanned",
-        "_target_max", "body_bytes", "trailers",
+        "_buffer", "_chunked", "_error", "_fields_max", "_head_max", "_last_host", "_left", "_parts", "_position",
+        "_scanned", "_small_head", "_target_max", "body_bytes", "trailers",
     )  # fmt: skip
 
     def __init__(self, head_bytes_max: int, target_bytes_max: int, fields_max: int) -> None:
+        # Heads up to this size can't exceed any of the three limits.
+        self._small_head = min(head_bytes_max, target_bytes_max, fields_max * _FIELD_LINE_BYTES_MIN)
+        self._last_host: bytes | None = None
         self._head_max = head_bytes_max
         self._target_max = target_bytes_max
         self._fields_max = fields_max
@@ -113,6 +107,11 @@ class RequestReader:
         self._position = 0
 
     @property
+    def has_more(self) -> bool:
+        """Whether something was fed and not yet asked for."""
+        return self._position < len(self._buffer)
+
+    @property
     def buffered_bytes(self) -> int:
         """What was fed and not yet asked for."""
         return len(self._buffer) - self._position
@@ -132,14 +131,27 @@ class RequestReader:
                 raise self._error
             return None
         if not self._scanned:
-            match = COMMON_REQUEST_HEAD.match(buffer, position)
+            match = _match_common_head(buffer, position)
             if match is not None:
                 end = match.end()
-                request = Request(match.group(1), buffer[position : end - 2], 1)
+                method, host, digits = match.groups()
+                request = Request(method, buffer[position : end - 2])
                 self._position = end
-                if end - position > self._head_max or end - position > self._target_max:
+                if end - position > self._small_head:
                     self._check_sizes(request)
-                self._steer(request)
+                if host != self._last_host:
+                    # A client names the same host again and again: it is validated once.
+                    if HOST.match(host) is None:
+                        self._fail(RequestError(400, "malformed Host field (RFC 9112 §3.2)"))
+                    self._last_host = host
+                request.host = host
+                if digits is None:
+                    self._left = 0
+                else:
+                    request.content_length = self._left = int(digits)
+                self._chunked = None
+                self.body_bytes = 0
+                self.trailers = b""
                 return request
         return self._read_uncommon_head()
 
@@ -160,7 +172,10 @@ class RequestReader:
         if match is None or match.end() != end + 4:
             self._fail(self._diagnose(buffer[position : end + 2]))
         method, target, minor, _ = match.groups()
-        request = Request(method, buffer[position : end + 2], int(minor))
+        request = Request(method, buffer[position : end + 2])
+        if minor == b"0":
+            request.version_minor = 0
+            request.keep_alive = False
         self._position = end + 4
         self._check_sizes(request)
         self._steer(request)
@@ -174,18 +189,17 @@ class RequestReader:
             self._fail(RequestError(414, f"request target longer than {self._target_max} bytes"))
         if len(request.lines) + 2 > self._head_max:
             self._fail(RequestError(431, f"request head larger than {self._head_max} bytes"))
+        if request.lines.count(b"\n") - 1 > self._fields_max:
+            self._fail(RequestError(431, f"more than {self._fields_max} field lines"))
 
     def _steer(self, request: Request) -> None:
         """Look at the fields that decide framing and connection handling; refuse what is ambiguous."""
-        lines = request.lines
-        if len(lines) > self._fields_max * _FIELD_LINE_BYTES_MIN and lines.count(b"\n") - 1 > self._fields_max:
-            self._fail(RequestError(431, f"more than {self._fields_max} field lines"))
         connection = b""
-        for name, value in STEERING_OF_REQUEST.findall(lines.lower()):
+        for name, value in _find_steering(request.lines.lower()):
             if name == b"host":
                 if request.host is not None:
                     self._fail(RequestError(400, "more than one Host field (RFC 9112 §3.2)"))
-                request.host = value.rstrip()
+                request.host = _find_host(request.lines)[0].rstrip()
                 if HOST.match(request.host) is None:
                     self._fail(RequestError(400, "malformed Host field (RFC 9112 §3.2)"))
             elif name == b"content-length":
@@ -206,9 +220,8 @@ class RequestReader:
                 request.expects_continue = request.version_minor == 1
                 request.plain = False
             elif name == b"upgrade":
-                request.upgrade = (
-                    value.rstrip() if request.upgrade is None else request.upgrade + b", " + value.rstrip()
-                )
+                offered = value.rstrip()
+                request.upgrade = offered if request.upgrade is None else b"%b, %b" % (request.upgrade, offered)
                 request.plain = False
             elif name == b"x-forwarded-for":
                 request.forwarded_for = True
@@ -274,7 +287,7 @@ class RequestReader:
                 request.lines += b"Host: %b\r\n" % match.group(1)
             else:
                 request.lines = re.sub(rb"(?i)\nhost:[^\r]*", b"\nHost: " + match.group(1), request.lines, count=1)
-            request.host = match.group(1).lower()
+            request.host = match.group(1)
         rest = request.lines[request.lines.index(b"\r\n") :]
         request.lines = b"%b %b HTTP/1.1%b" % (request.method, normal, rest)
 
@@ -286,11 +299,14 @@ class RequestReader:
         """
         if self._error is not None:
             raise self._error
-        if self._left > bytes_max or self.body_bytes > bytes_max:
+        left = self._left
+        if left > bytes_max or self.body_bytes > bytes_max:
             self._fail(RequestError(413, f"content larger than {bytes_max} bytes"))
         if self._chunked is None and not self._parts:
+            if not left:
+                return b""
             start = self._position
-            end = start + self._left
+            end = start + left
             if len(self._buffer) >= end:
                 self._position = end
                 self._left = 0
@@ -350,7 +366,7 @@ class RequestReader:
         if _FIRST_OF_METHOD.match(buffer, start) is None and (head_bytes > 1 or buffer[start:] != b"\r"):
             self._fail(RequestError(400, "not an HTTP/1.1 request"))
         space = buffer.find(b" ", start)
-        target_bytes = (line_end if line_end >= 0 else len(buffer)) - space - len(b"  HTTP/1.1\r")
+        target_bytes = (line_end if line_end >= 0 else len(buffer)) - (space + 1) - len(b" HTTP/1.1\r")
         if space >= 0 and target_bytes > self._target_max:
             self._fail(RequestError(414, f"request target longer than {self._target_max} bytes"))
         if head_bytes >= self._head_max:

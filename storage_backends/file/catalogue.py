@@ -87,7 +87,7 @@ class Catalogue:
         at = bisect_right(self._first_versions, segment.first_version)
         return self._segments[at] if at < len(self._segments) else None
 
-    def end_bytes(self, segment: Segment, fd: int) -> int:  # noqa: ARG002
+    def end_bytes(self, segment: Segment, fd: int) -> int:
         return segment.end_bytes
 
 
@@ -130,7 +130,7 @@ class DirectoryCatalogue:
             self._catalogue = Catalogue(segments)
         return self._catalogue.after(segment)
 
-    def end_bytes(self, segment: Segment, fd: int) -> int:  # noqa: ARG002
+    def end_bytes(self, segment: Segment, fd: int) -> int:
         return os.fstat(fd).st_size
 
 
