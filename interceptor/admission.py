@@ -70,8 +70,12 @@ class Admission:
 
     def put_back(self, exchange: PassedExchange) -> None:
         """Hold an unrecorded safe request, whose target died, in front of all others: it was admitted before them."""
+        if self._refuse_all is not None:
+            self._refuse(exchange, self._refuse_all, "failed")
+            return
         self._held.appendleft(exchange)
         self._held_bytes += exchange.size_bytes
+        self._sequencer.on_room = self.room
         if self._open:
             self._admit_held()
 

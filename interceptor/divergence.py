@@ -36,33 +36,38 @@ class Divergence(NamedTuple):
 
 
 class OutcomeComparison:
-    """Compares outcomes by version during one replay."""
+    """Compares outcomes by version during one replay that begins at `from_version`."""
 
-    def __init__(self) -> None:
+    def __init__(self, from_version: int) -> None:
         self.compared = 0
         self.divergences = 0
         self.first: list[Divergence] = []
-        self._recorded: dict[int, Outcome | None] = {}
+        self._from_version = from_version
+        self._recorded: dict[int, Outcome] = {}
         self._replayed: dict[int, Outcome] = {}
+        self._left_out: set[int] = set()
 
-    def expect(self, version: int) -> None:
-        """This version is being replayed."""
-        self._recorded[version] = None
+    @property
+    def unresolved(self) -> int:
+        """How many replayed versions still wait for their recorded outcome."""
+        return len(self._replayed)
+
+    def leave_out(self, version: int) -> None:
+        """This version is not replayed: it is quarantined, or answered for the first time."""
+        self._left_out.add(version)
 
     def recorded(self, outcome: Outcome) -> None:
         """The log says how this version was answered."""
         version = outcome.version
-        if version not in self._recorded:
-            return
         replayed = self._replayed.pop(version, None)
-        if replayed is None:
-            self._recorded[version] = outcome
-        else:
+        if replayed is not None:
             self._compare(outcome, replayed)
+        elif version >= self._from_version and version not in self._left_out:
+            self._recorded[version] = outcome
 
     def replayed(self, outcome: Outcome) -> None:
         """The target has answered this version now."""
-        recorded = self._recorded.get(outcome.version)
+        recorded = self._recorded.pop(outcome.version, None)
         if recorded is None:
             self._replayed[outcome.version] = outcome
         else:
@@ -76,7 +81,6 @@ class OutcomeComparison:
         return first
 
     def _compare(self, recorded: Outcome, replayed: Outcome) -> None:
-        del self._recorded[recorded.version]
         self.compared += 1
         if recorded != replayed:
             self.divergences += 1

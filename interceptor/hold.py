@@ -5,6 +5,8 @@ Several may ask at once (an operator, a checkpoint, a shutdown); requests pass a
 
 from __future__ import annotations
 
+import asyncio
+
 from interceptor.errors import DrainTimeoutError
 from interceptor.passage import Passages
 from interceptor.sequencer import Sequencer
@@ -40,6 +42,9 @@ class Hold:
                 f"{in_flight} requests were still in flight after {self._drain_timeout_s:g} s (drain_timeout_s); "
                 "requests pass again"
             ) from None
+        except asyncio.CancelledError:
+            self.release(cause)
+            raise
 
     def release(self, cause: str) -> None:
         """Let go; the last one to do so lets requests pass again."""

@@ -135,12 +135,12 @@ class Journal:
 
     async def close(self) -> None:
         """Make everything durable and close the backend.  Raises LogError."""
-        for timer in (self._outcomes_timer, self._sync_timer):
-            if timer is not None:
-                timer.cancel()
         try:
             await self.make_durable()
         finally:
+            for timer in (self._outcomes_timer, self._sync_timer):
+                if timer is not None:
+                    timer.cancel()
             self.backend.close()
 
     def _append(self, records: list[Record]) -> None:
@@ -203,6 +203,8 @@ class Journal:
     def _fail(self, error: LogError) -> None:
         if self.failure is None:
             self.failure = error
+            # In relaxed durability too: what left within the window has left, but nothing more does.
+            self.release_version = self.backend.durable_version
             logger.critical("the log has failed, nothing is acknowledged any more: %s", error)
             self.on_failed(error)
 

@@ -35,12 +35,14 @@ class Progress:
     from_version: int
     to_version: int
     started_s: float = field(default_factory=monotonic)
-    delivered: int = 0
     answered: int = 0
     replayed: int = 0
     skipped: int = 0
     ended_s: float | None = None
-    comparison: OutcomeComparison = field(default_factory=OutcomeComparison)
+    comparison: OutcomeComparison = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.comparison = OutcomeComparison(self.from_version)
 
     @property
     def seconds(self) -> float:
@@ -63,6 +65,10 @@ class Progress:
         }
 
 
+# A named tuple's own constructor costs twice as much, once for each replayed event.
+_new_tuple = tuple.__new__
+
+
 class Replay:
     """An event that is delivered again, with nobody waiting for the answer."""
 
@@ -78,7 +84,8 @@ class Replay:
         """Nobody waits for it."""
 
     def take_whole(self, answer: Answer, content: bytes, digest: int) -> None:
-        self._projector.replayed(self.event, Outcome(self.event.version, answer.status, len(content), digest))
+        outcome = _new_tuple(Outcome, (self.event.version, answer.status, len(content), digest))
+        self._projector.replayed(self.event, outcome)
 
     def take_head(self, answer: Answer) -> None:
         self._status = answer.status
@@ -194,9 +201,10 @@ class Projector:
                 records = await reader.next_batch(BATCH_EVENTS_MAX, BATCH_BYTES_MAX)
                 if records:
                     await self._deliver_records(records, progress, skip, serial)
-                    continue
+                    if not self._only_outcomes_left(progress):
+                        continue
                 await self._until(lambda: self.pending == 0)
-                if to_version() < self._next_version:
+                if to_version() < self._next_version and (not records or not progress.comparison.unresolved):
                     break
         finally:
             for lane in self.lanes:
@@ -209,10 +217,11 @@ class Projector:
 
     def replayed(self, event: Event, outcome: Outcome) -> None:
         """A replayed event was answered."""
-        self._pending_bytes -= event.size_bytes
-        assert self.progress is not None
-        self.progress.answered += 1
-        self.progress.comparison.replayed(outcome)
+        self._pending_bytes -= len(event.head) + len(event.body)
+        progress = self.progress
+        assert progress is not None
+        progress.answered += 1
+        progress.comparison.replayed(outcome)
 
     def replay_given_up(self, event: Event) -> None:
         """A replayed event will get no answer."""
@@ -220,38 +229,41 @@ class Projector:
 
     # --- inside
 
-    def _delivery_of(self, event: Event) -> Delivery:
-        progress = self.progress
-        assert progress is not None
-        progress.delivered += 1
-        live = self._waiting.pop(event.version, None)
-        if live is not None:
-            return live
-        progress.replayed += 1
-        progress.comparison.expect(event.version)
-        self._pending_bytes += event.size_bytes
-        return Replay(event, self)
+    def _only_outcomes_left(self, progress: Progress) -> bool:
+        """Whether every event is under way; outcomes of the last ones may follow in the log."""
+        return self._next_version > progress.to_version
 
     async def _deliver_records(
         self, records: list[Record], progress: Progress, skip: Container[int], serial: range
     ) -> None:
         batch: list[Delivery] = []
+        comparison, to_version = progress.comparison, progress.to_version
         for record in records:
-            if isinstance(record, Event):
+            if type(record) is Event:
                 version = record.version
-                if version < self._next_version or version > progress.to_version:
+                if version < self._next_version or version > to_version:
                     continue
                 self._next_version = version + 1
                 if version in skip:
                     progress.skipped += 1
+                    comparison.leave_out(version)
                 elif version in serial:
-                    await self._deliver_serially(batch, record)
+                    await self._deliver_serially(batch, self._delivery_of(record, progress))
                     batch = []
                 else:
-                    batch.append(self._delivery_of(record))
-            elif isinstance(record, Outcome):
-                progress.comparison.recorded(record)
+                    batch.append(self._delivery_of(record, progress))
+            elif type(record) is Outcome:
+                comparison.recorded(record)
         await self._deliver_batch(batch)
+
+    def _delivery_of(self, event: Event, progress: Progress) -> Delivery:
+        live = self._waiting.pop(event.version, None)
+        if live is not None:
+            progress.comparison.leave_out(event.version)
+            return live
+        progress.replayed += 1
+        self._pending_bytes += len(event.head) + len(event.body)
+        return Replay(event, self)
 
     async def _deliver_batch(self, batch: list[Delivery]) -> None:
         if not batch:
@@ -261,11 +273,11 @@ class Projector:
             lambda: self.pending < REPLAY_PENDING_EVENTS_MAX and self._pending_bytes < REPLAY_PENDING_BYTES_MAX
         )
 
-    async def _deliver_serially(self, before: list[Delivery], event: Event) -> None:
+    async def _deliver_serially(self, before: list[Delivery], delivery: Delivery) -> None:
         if before:
             self._send(before)
         await self._until(lambda: self.pending == 0)
-        self._send([self._delivery_of(event)])
+        self._send([delivery])
         await self._until(lambda: self.pending == 0)
 
     def _send(self, batch: list[Delivery]) -> None:

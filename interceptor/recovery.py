@@ -313,6 +313,9 @@ class Recovery:
         self._machine.apply(Cause.TARGET_LOST)
         unanswered = [*sent, *self._projector.take_back()]
         self.uncertain = None
+        if unanswered:
+            versions = [delivery.event.version for delivery in unanswered]
+            logger.info("the target died with the events %d to %d unanswered", versions[0], versions[-1])
         guilty = self._poison.died_with(unanswered)
         if guilty is not None:
             self._quarantine(guilty)
@@ -347,6 +350,8 @@ class Recovery:
         assert self.identity is not None
         self._projector.begin_in_step(journal.last_version)
         self._poison.survived()
+        if self._supervisor is not None:
+            self._supervisor.child_has_proved_itself()
         self.incarnations += 1
         self.incarnation_since_s = time()
         if journal.facts.get("incarnation") != self.identity:

@@ -72,7 +72,14 @@ class ReleaseGate:
         """Return the stream for an answer that comes in pieces; it is released when the event is durable."""
         limits = self._limits
         stream = AnswerStream(exchange, limits.answer_memory_bytes_max, limits.answer_spool_bytes_max)
-        self.after(exchange.event.version, stream.release)
+        version = exchange.event.version
+        journal = self._journal
+        if version <= journal.release_version:
+            stream.release()
+        elif journal.failure is not None:
+            self._refuse_undurable(exchange, journal.failure)
+        else:
+            self._wait(version, _StreamRelease(exchange, stream))
         return stream
 
     def settle_stream(self, exchange: RecordedExchange, status: int, length_bytes: int, digest: int) -> None:
@@ -103,12 +110,14 @@ class ReleaseGate:
         """The log has failed: what waits is cut, because whether it is durable will never be known (design rule 9)."""
         waiting, self._waiting = self._waiting, []
         for _, _, release in waiting:
-            if isinstance(release, _Release):
+            if isinstance(release, _Release | _StreamRelease):
                 self._refuse_undurable(release.exchange, error)
 
     @staticmethod
     def _refuse_undurable(exchange: RecordedExchange, error: LogError) -> None:
-        exchange.refuse(500, f"delivered to the application, but not durable: {error}")
+        if not exchange.refused:
+            exchange.refuse(500, f"delivered to the application, but not durable: {error}")
+            exchange.refused = True
 
     def _wait(self, version: int, release: Callable[[], None]) -> None:
         self._arrivals += 1
@@ -134,3 +143,16 @@ class _Release:
         client = self.exchange.client
         if client is not None and not self.exchange.refused:
             client.answer_whole(self.exchange, self.data)
+
+
+class _StreamRelease:
+    """An answer that comes in pieces and waits."""
+
+    __slots__ = ("exchange", "stream")
+
+    def __init__(self, exchange: RecordedExchange, stream: AnswerStream) -> None:
+        self.exchange = exchange
+        self.stream = stream
+
+    def __call__(self) -> None:
+        self.stream.release()

@@ -33,6 +33,10 @@ _pack_header = _HEADER.pack
 _unpack_header = _HEADER.unpack_from
 _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 _unpack = msgpack.unpackb
+_UNPACK_ERRORS = (ValueError, TypeError, OverflowError, msgpack.UnpackException)
+_EVENT_TYPES = (int, int, int, bytes, bytes)
+# A named tuple's own constructor costs twice as much.
+_new_tuple = tuple.__new__
 _crc = google_crc32c.value
 _crc_extend = google_crc32c.extend
 
@@ -112,11 +116,16 @@ def decode_frames(data: bytes, next_version: int) -> Decoded:
         payload = data[offset + FRAME_HEADER_BYTES : end]
         if (_crc_extend(_LENGTH_CRCS[length], payload) if length < 4096 else _long_payload_crc(payload)) != crc:
             return Decoded(records, offset, next_version, "the CRC-32C does not match", True)
-        fields = _unpack_fields(payload)
-        if len(fields) == 5 and type(fields[0]) is int and fields[0] == KIND_EVENT:
-            _, version, time_ns, head, body = fields
-            if not (type(version) is int and type(time_ns) is int and type(head) is bytes and type(body) is bytes):
+        try:
+            fields = _unpack(payload)
+        except _UNPACK_ERRORS:
+            fields = []
+        if type(fields) is not list:
+            fields = []
+        if len(fields) == 5 and fields[0] == KIND_EVENT:
+            if tuple(map(type, fields)) != _EVENT_TYPES:
                 return Decoded(records, offset, next_version, "the event has fields of wrong types", False)
+            _, version, time_ns, head, body = fields
             if version != next_version:
                 problem = f"event {version} stands where event {next_version} belongs"
                 return Decoded(records, offset, next_version, problem, False)
@@ -179,20 +188,13 @@ def _rare_fields(record: Record) -> tuple[Any, ...]:
     return fields
 
 
-def _unpack_fields(payload: bytes) -> list[Any]:
-    """Return the payload's array, or [] if it is none."""
-    try:
-        fields = _unpack(payload)
-    except (ValueError, TypeError, OverflowError, msgpack.UnpackException):
-        return []
-    return fields if type(fields) is list else []
-
-
 def _rare_records(fields: list[Any]) -> list[Record]:
     """Return what a frame of outcomes, a tombstone or a mark holds; [] if the shape is wrong."""
     kind = fields[0] if fields and type(fields[0]) is int else None
-    if kind == KIND_OUTCOMES and len(fields) > 1 and len(fields) % 4 == 1 and all(type(x) is int for x in fields):
-        return [Outcome(*fields[at : at + 4]) for at in range(1, len(fields), 4)]
+    if kind == KIND_OUTCOMES and len(fields) > 1 and len(fields) % 4 == 1 and set(map(type, fields)) == {int}:
+        numbers = iter(fields)
+        next(numbers)
+        return [_new_tuple(Outcome, four) for four in zip(numbers, numbers, numbers, numbers, strict=True)]
     if kind == KIND_QUARANTINE and [type(field) for field in fields] == [int, int, int, str]:
         return [Quarantine(*fields[1:])]
     if kind == KIND_MARK and [type(field) for field in fields] == [int, str, int, int, dict]:

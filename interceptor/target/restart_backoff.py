@@ -24,3 +24,7 @@ class RestartBackoff:
         delay_s = self._next_s
         self._next_s = min(max(delay_s * 2, self._min_s), self._max_s)
         return delay_s
+
+    def reset(self) -> None:
+        """Make the next restart a first one again."""
+        self._next_s = 0.0

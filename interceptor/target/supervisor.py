@@ -53,7 +53,7 @@ class Supervisor:
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         restart_backoff_min_s: float = 0.1,
-        restart_backoff_max_s: float = 5.0,
+        restart_backoff_max_s: float = 2.0,
         restart_reset_after_s: float = 10.0,
         now: Callable[[], float] = time.monotonic,
         schedule: Schedule | None = None,
@@ -149,6 +149,10 @@ class Supervisor:
             if self._child is not None:
                 self._child.signal_group(signal.SIGKILL)
             await self._gone.wait()
+
+    def child_has_proved_itself(self) -> None:
+        """The child works: should it die, then not because it can't start, and its restart need not wait."""
+        self._backoff.reset()
 
     def send_signal(self, number: int) -> bool:
         """Forward a signal to the child itself. False if none runs."""

@@ -1,0 +1,96 @@
+"""Fixtures of this directory: a fake log, a client, counters, and the parts of the data plane around them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+import uvloop
+
+from interceptor.admission import Admission
+from interceptor.counters import Counters
+from interceptor.exchange import RecordedExchange
+from interceptor.journal import Durability, Journal
+from interceptor.limits import Limits
+from interceptor.release_gate import ReleaseGate
+from interceptor.sequencer import Sequencer
+from tests.interceptor.fakes import FakeBackend, FakeClient, FakePassages, ManualClock, get
+
+
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+BOTH_LOOPS = ("test_lane.py", "test_lane_streams.py", "test_recovery.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Production runs on uvloop: tests with sockets run in both loops, the others in the default one."""
+    return LOOPS if item.path.name in BOTH_LOOPS else {"asyncio": LOOPS["asyncio"]}
+
+
+@dataclass
+class DataPlane:
+    """Admission, sequencer, journal and gate around a fake log; what is delivered is kept."""
+
+    backend: FakeBackend
+    durability: Durability = Durability.STRICT
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        self.counters = Counters()
+        loop = asyncio.get_running_loop()
+        self.journal = Journal(self.backend, loop, self.durability, self.limits.relaxed_window_ms, self.counters)
+        self.gate = ReleaseGate(self.journal, self.counters, self.limits)
+        self.delivered: list[RecordedExchange] = []
+        self.batches: list[list[RecordedExchange]] = []
+        self.sequencer = Sequencer(self.journal, loop, self._deliver)
+        self.gate.sequencer = self.sequencer
+        self.passages = FakePassages()
+        self.admission = Admission(self.sequencer, self.passages, self.limits, self.counters)  # type: ignore[arg-type]
+        self.client = FakeClient()
+
+    def request(self, path: str = "/", body: bytes = b"", client: FakeClient | None = None, *, http11: bool = True,
+                keep_alive: bool = True, method: str = "GET") -> RecordedExchange:  # fmt: skip
+        """Return a request of `client`, by default of one that all share."""
+        client = client or self.client
+        exchange = RecordedExchange(
+            client, self.gate, get(path, method=method), body, http11, keep_alive, method == "HEAD",  # type: ignore[arg-type]
+        )  # fmt: skip
+        client.exchanges.append(exchange)
+        return exchange
+
+    def _deliver(self, batch: list[RecordedExchange]) -> None:
+        self.batches.append(batch)
+        self.delivered.extend(batch)
+
+
+MakePlane = Callable[..., DataPlane]
+
+
+@pytest.fixture
+def make_plane() -> MakePlane:
+    """Make a DataPlane; keyword arguments are limits, and `durability` and `backend`."""
+
+    def make(
+        durability: Durability = Durability.STRICT, backend: FakeBackend | None = None, **limits: float
+    ) -> DataPlane:
+        return DataPlane(backend or FakeBackend(), durability, Limits(**limits))  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+async def plane(make_plane: MakePlane) -> AsyncIterator[DataPlane]:
+    """A strict data plane with default limits, closed to traffic."""
+    yield make_plane()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[ManualClock]:
+    """A clock in place of `monotonic` in the modules that measure waits."""
+    manual = ManualClock()
+    for module in ("admission", "exchange", "journal", "lane", "release_gate"):
+        monkeypatch.setattr(f"interceptor.{module}.monotonic", manual)
+    yield manual
+

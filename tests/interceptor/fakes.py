@@ -1,0 +1,356 @@
+"""Stand-ins that the tests of this directory share: each records what it was asked, and acts only when told to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from interceptor.wire.answer import Answer, AnswerReader
+from storage_backends.backend import Fact
+from storage_backends.errors import LogError, LogFailedError, LogUnavailableError
+from storage_backends.options import LogOptions
+from storage_backends.memory import MemoryReader
+from storage_backends.records import Event, Outcome, Record
+from storage_backends.ring import Ring
+
+SyncDone = Callable[[LogError | None], None]
+
+
+def get(path: str, *fields: str, method: str = "GET") -> bytes:
+    """Return a request head as it is forwarded."""
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: app", *fields, "", ""]).encode()
+
+
+def event(version: int, path: str | None = None, body: bytes = b"", method: str = "GET") -> Event:
+    return Event(version, version, get(path or f"/{version}", method=method), body)
+
+
+def answer_of(data: bytes, *, to_head_request: bool = False) -> Answer:
+    """Return the first head in `data` as the lane reads it."""
+    reader = AnswerReader(65_536)
+    reader.feed(data)
+    answer = reader.read_head(to_head_request)
+    assert answer is not None
+    return answer
+
+
+def ok(content: bytes = b"", *fields: str, status: str = "200 OK") -> bytes:
+    """Return a whole answer framed by length."""
+    head = "\r\n".join([f"HTTP/1.1 {status}", f"Content-Length: {len(content)}", *fields, "", ""])
+    return head.encode() + content
+
+
+class FakeBackend:
+    """A log in memory whose syncs the test completes by hand.  Implements LogBackend."""
+
+    def __init__(self, url: str = "fake:") -> None:
+        self.url = url
+        self.ring = Ring(65_536, 64 * 1024 * 1024)
+        self.durable_version = 0
+        self.calls: list[str] = []
+        self.batches: list[list[Record]] = []
+        self.facts: dict[str, Fact] = {}
+        self.fail_append: LogError | None = None
+        self.fail_facts: LogError | None = None
+        self.closed = False
+        self._syncs: list[tuple[int, SyncDone]] = []
+
+    @property
+    def first_version(self) -> int:
+        return self.ring.first_version
+
+    @property
+    def last_version(self) -> int:
+        return self.ring.last_version
+
+    @property
+    def size_bytes(self) -> int:
+        return self.ring.size_bytes
+
+    @property
+    def syncs_under_way(self) -> int:
+        return len(self._syncs)
+
+    def append(self, records: Sequence[Record]) -> None:
+        if self.fail_append is not None:
+            raise self.fail_append
+        self.ring.append(records)
+        self.batches.append(list(records))
+
+    def sync(self, done: SyncDone) -> None:
+        assert not self.closed, "a sync after close"
+        self.calls.append("sync")
+        self._syncs.append((self.last_version, done))
+        assert len(self._syncs) == 1, "one sync at a time (LogBackend.sync)"
+
+    def complete(self, error: LogError | None = None) -> None:
+        """Finish the sync that is under way: what was there when it started is durable, unless it failed."""
+        covered, done = self._syncs.pop()
+        if error is None:
+            self.durable_version = covered
+        done(error)
+
+    def reader(self, from_version: int) -> MemoryReader:
+        return MemoryReader(self.ring, self.ring.position(from_version))
+
+    def trim(self, below_version: int) -> None:
+        self.ring.trim(below_version)
+
+    def load_facts(self) -> dict[str, Fact]:
+        return dict(self.facts)
+
+    def store_facts(self, facts: Mapping[str, Fact]) -> None:
+        if self.fail_facts is not None:
+            raise self.fail_facts
+        self.facts = dict(facts)
+
+    def close(self) -> None:
+        self.calls.append("close")
+        self.closed = True
+
+
+def records_of(backend: FakeBackend, kind: type) -> list[Any]:
+    """Return all records of one kind in the order in which they were appended."""
+    return [record for batch in backend.batches for record in batch if isinstance(record, kind)]
+
+
+def filled(events: int, *, outcomes: Mapping[int, bytes] | None = None) -> FakeBackend:
+    """Return a durable log with that many events, each answered with 200 and its path unless `outcomes` says what."""
+    import xxhash
+
+    backend = FakeBackend()
+    for version in range(1, events + 1):
+        content = (outcomes or {}).get(version, f"/{version}".encode())
+        backend.append([event(version), Outcome(version, 200, len(content), xxhash.xxh3_64_intdigest(content))])
+    backend.durable_version = events
+    return backend
+
+
+class FakeClient:
+    """The client's side of exchanges: keeps what was written, in the order in which answers may leave."""
+
+    def __init__(self) -> None:
+        self.exchanges: list[Any] = []
+        self.written: list[bytes] = []
+        self.write_blocked = False
+        self.aborted = False
+        self.finishes = 0
+        self.uploads: list[Any] = []
+
+    @property
+    def output(self) -> bytes:
+        return b"".join(self.written)
+
+    @property
+    def status(self) -> int | None:
+        """Of the last answer that has left."""
+        heads = [piece for piece in self.written if piece.startswith(b"HTTP/1.1 ")]
+        return int(heads[-1][9:12]) if heads else None
+
+    def is_first(self, exchange: Any) -> bool:
+        return bool(self.exchanges) and self.exchanges[0] is exchange
+
+    def write(self, data: bytes) -> None:
+        assert not self.aborted, "a write to a client that was cut"
+        self.written.append(data)
+
+    def answer_whole(self, exchange: Any, data: bytes) -> None:
+        assert exchange in self.exchanges, "a second answer to one request"
+        if self.exchanges[0] is not exchange:
+            exchange.whole = data
+            return
+        self.write(data)
+        self.finished(exchange)
+
+    def finished(self, exchange: Any) -> None:
+        assert self.exchanges.pop(0) is exchange
+        self.finishes += 1
+        while self.exchanges and self.exchanges[0].whole is not None:
+            self.write(self.exchanges.pop(0).whole)
+            self.finishes += 1
+        if self.exchanges and self.exchanges[0].stream is not None:
+            self.exchanges[0].stream.pump()
+
+    def abort(self) -> None:
+        self.aborted = True
+        gone, self.exchanges = self.exchanges, []
+        for exchange in gone:
+            exchange.client_gone()
+
+
+class FakeDelivery:
+    """A delivery that keeps what it was told.  Implements Delivery."""
+
+    def __init__(self, of: Event, *, told: asyncio.Event | None = None) -> None:
+        self.event = of
+        self.is_head_request = of.head.startswith(b"HEAD ")
+        self.interim: list[int] = []
+        self.status: int | None = None
+        self.content = b""
+        self.ended = False
+        self.interruptions = 0
+        self.refusal: tuple[int, str] | None = None
+        self.slow = False
+        self.arrived_s = 0.0
+        self.overdue = False
+        self.resume: Callable[[], None] | None = None
+        self.pieces = 0
+        self.trailers = b""
+        self._told = told
+
+    def take_interim(self, answer: Answer) -> None:
+        self.interim.append(answer.status)
+
+    def take_whole(self, answer: Answer, content: bytes, digest: int) -> None:
+        self.status, self.content, self.ended = answer.status, content, True
+        self._tell()
+
+    def take_head(self, answer: Answer) -> None:
+        self.status = answer.status
+        self._tell()
+
+    def take_piece(self, piece: bytes) -> bool:
+        self.content += piece
+        self.pieces += 1
+        self._tell()
+        return self.slow
+
+    def watch_drain(self, resume: Callable[[], None]) -> None:
+        self.resume = resume
+        self._tell()
+
+    def take_end(self, length_bytes: int, digest: int, trailers: bytes) -> None:
+        assert length_bytes == len(self.content)
+        self.ended, self.trailers = True, trailers
+        self._tell()
+
+    def take_interruption(self) -> None:
+        self.interruptions += 1
+
+    def take_refusal(self, status: int, detail: str) -> None:
+        self.refusal = (status, detail)
+        self._tell()
+
+    def take_overdue(self, arrived_before_s: float) -> bool:
+        self.overdue = self.arrived_s < arrived_before_s
+        return self.overdue
+
+    def _tell(self) -> None:
+        if self._told is not None:
+            self._told.set()
+
+
+class FakePassages:
+    """Takes unrecorded exchanges and keeps them."""
+
+    def __init__(self) -> None:
+        self.started: list[Any] = []
+        self.reads_in_flight = 0
+        self.on_idle: Callable[[], None] | None = None
+        self.idle_closed = 0
+
+    def start(self, exchange: Any) -> None:
+        self.started.append(exchange)
+
+    def close_idle(self) -> None:
+        self.idle_closed += 1
+
+
+class FakeLane:
+    """Takes deliveries and answers them when told to.  What the projector needs of a lane."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+        self.unanswered: list[Any] = []
+        self.batches: list[list[int]] = []
+        self.on_room: Callable[[], None] | None = None
+        self.auto_answer = False
+        self.queued = 0
+        self.most_pending = 0
+
+    @property
+    def pending(self) -> int:
+        return len(self.unanswered)
+
+    @property
+    def versions(self) -> list[int]:
+        return [delivery.event.version for delivery in self.sent]
+
+    def send(self, deliveries: Sequence[Any]) -> None:
+        self.sent.extend(deliveries)
+        self.unanswered.extend(deliveries)
+        self.batches.append([delivery.event.version for delivery in deliveries])
+        self.most_pending = max(self.most_pending, self.pending)
+        if self.auto_answer:
+            asyncio.get_running_loop().call_soon(self.answer_all)
+
+    def answer(self, content: bytes | None = None) -> None:
+        """Answer the first unanswered one, with its path where nothing else is said."""
+        import xxhash
+
+        delivery = self.unanswered.pop(0)
+        content = delivery.event.head.split(b" ")[1] if content is None else content
+        delivery.take_whole(answer_of(ok(content)), content, xxhash.xxh3_64_intdigest(content))
+        if self.on_room is not None:
+            self.on_room()
+
+    def answer_all(self) -> None:
+        while self.unanswered:
+            self.answer()
+
+    def take_back(self) -> list[Any]:
+        unanswered, self.unanswered = self.unanswered, []
+        return unanswered
+
+
+class FakeDetector:
+    """Names the incarnation as the test says.  Implements DeathDetector."""
+
+    def __init__(self, identity: str | None = "life-1", *, awaits_connection: bool = False) -> None:
+        self.identity = identity
+        self.awaits_connection = awaits_connection
+        self.losses = 0
+
+    def look(self) -> str | None:
+        return self.identity
+
+    def connection_lost(self) -> None:
+        self.losses += 1
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class ManualClock:
+    """Stands in for `time.monotonic` where a module imported it."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def heads(data: bytes) -> Iterator[str]:
+    """Yield the method and path of each bodiless request in `data`."""
+    for head in data.split(b"\r\n\r\n")[:-1]:
+        yield " ".join(head.decode().split("\r\n")[0].split(" ")[:2])
+
+
+UNAVAILABLE = LogUnavailableError("fake: no space left")
+FAILED = LogFailedError("fake: sync failed")
+OPTIONS = LogOptions()
+
+
+async def turn(turns: int = 1) -> None:
+    """Let the event loop go round."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+    """Let the event loop go round until `condition` holds; fails loudly instead of hanging."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0)

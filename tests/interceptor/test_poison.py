@@ -1,0 +1,46 @@
+"""Poison: whom to blame when the target dies again and again."""
+
+from __future__ import annotations
+
+from interceptor.poison import PoisonWatch
+from tests.interceptor.fakes import FakeDelivery, event
+
+
+def died(watch: PoisonWatch, *versions: int) -> int | None:
+    return watch.died_with([FakeDelivery(event(version)) for version in versions])
+
+
+def test_the_first_unanswered_event_is_quarantined_after_so_many_deaths() -> None:
+    """quarantine_after."""
+    watch = PoisonWatch(3)
+    assert [died(watch, 7, 8, 9), died(watch, 7), died(watch, 7)] == [None, None, 7]
+
+
+def test_deaths_with_different_events_blame_nobody() -> None:
+    watch = PoisonWatch(2)
+    assert [died(watch, version) for version in (5, 6, 5, 6)] == [None] * 4
+
+
+def test_a_death_with_nothing_under_way_neither_blames_nor_acquits() -> None:
+    watch = PoisonWatch(2)
+    assert [died(watch, 5), died(watch), died(watch, 5)] == [None, None, 5]
+
+
+def test_survival_acquits() -> None:
+    watch = PoisonWatch(2)
+    died(watch, 5, 6)
+    watch.survived()
+    assert watch.serial == range(0)
+    assert [died(watch, 5), died(watch, 5)] == [None, 5]
+
+
+def test_those_under_way_at_a_death_are_suspects() -> None:
+    watch = PoisonWatch(3)
+    died(watch, 4, 5, 9)
+    assert list(watch.serial) == [4, 5, 6, 7, 8, 9]
+
+
+def test_the_next_culprit_needs_deaths_of_its_own() -> None:
+    watch = PoisonWatch(2)
+    assert [died(watch, 5), died(watch, 5), died(watch, 6), died(watch, 6)] == [None, 5, None, 6]
+    assert PoisonWatch(1).died_with([FakeDelivery(event(3))]) == 3
