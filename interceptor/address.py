@@ -21,14 +21,14 @@ class Address:
 
 def parse_target(url: str) -> Address:
     """Read `http://HOST[:PORT]`.  Raises ConfigurationError."""
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
         raise ConfigurationError(f"--target {url}: {error}") from error
-    if parts.scheme != "http" or not parts.hostname:
+    if parts.scheme != "http" or not parts.hostname or port == 0:
         raise ConfigurationError(f"--target {url}: expected http://HOST:PORT, for example http://127.0.0.1:8000")
-    if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
+    if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None:
         raise ConfigurationError(f"--target {url}: only scheme, host and port, because paths pass through unchanged")
     return Address(parts.hostname, port or 80)
 
@@ -40,6 +40,6 @@ def parse_listen(text: str, option: str) -> Address:
         host = host[1:-1]
     elif ":" in host:
         raise ConfigurationError(f"{option} {text}: an IPv6 address is written in brackets, as in [::1]:8001")
-    if not colon or not port.isdigit() or int(port) > 65535:
+    if not colon or not (port.isascii() and port.isdigit()) or len(port) > 5 or int(port) > 65535:
         raise ConfigurationError(f"{option} {text}: expected HOST:PORT, for example 0.0.0.0:8001")
     return Address(host or "0.0.0.0", int(port))

@@ -52,6 +52,7 @@ class Ambassador:
         limits = settings.limits
         loop = asyncio.get_running_loop()
         detection = settings.effective_detection()
+        router = Router(record_all=settings.record_all, bypass=settings.bypass, admin_same=settings.admin is None)
         if settings.command and is_local_address(settings.target.host):
             ensure_port_is_free(settings.target.host, settings.target.port)
         self.counters = Counters()
@@ -76,9 +77,9 @@ class Ambassador:
             self.machine, self.journal, self.projector, self.detector, self.supervisor, limits, self.counters,
             settings.on_unclean,
         )  # fmt: skip
+        self.recovery.on_defect = self._defect
         self.passages.on_target_unreachable = self.recovery.target_unreachable
         self.hold = Hold(self.machine, self.sequencer, self.passages, limits.drain_timeout_s)
-        router = Router(record_all=settings.record_all, bypass=settings.bypass, admin_same=settings.admin is None)
         self.listener = Listener(
             self.admission, self.gate, self.passages, router, limits, self.counters, str(settings.target).encode()
         )
@@ -290,6 +291,10 @@ class Ambassador:
         self.gate.drop_all(error)
         self.admission.refuse_all(f"the log has failed: {error}")
 
+    def _defect(self, problem: str) -> None:
+        self.machine.apply(Cause.DEFECT)
+        self.admission.refuse_all(problem)
+
     def _state_changed(self, old: State, new: State, cause: Cause) -> None:
         logger.debug("%s → %s: %s", old.name, new.name, cause.value)
         if new is State.ACTIVE:
@@ -302,7 +307,9 @@ class Ambassador:
             self.admission.close()
         if new is State.AWAITING:
             self.passages.close_idle()
+        self.lane.draining = False
         if new is State.DRAINING:
+            self.lane.drain()
             self.hold.check_drained()
 
     def _check_deadlines(self) -> None:
@@ -319,10 +326,12 @@ class Ambassador:
 
     def _refuse_if_failed(self) -> None:
         if self.machine.state is State.FAILED:
-            raise NotPossibleNowError(f"the log has failed, restart the ambassador: {self.journal.failure}")
+            raise NotPossibleNowError(f"restart the ambassador: {self.journal.failure or self.recovery.problem}")
 
     async def _drain_for_stop(self) -> bool:
         """Wait until everything that was accepted is answered; return whether that was so in time."""
+        if self.machine.state is State.FAILED:
+            return False
         deadline_s = monotonic() + self.settings.limits.drain_timeout_s
         try:
             await self.listener.wait_until_quiet(deadline_s)

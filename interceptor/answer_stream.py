@@ -85,12 +85,13 @@ class AnswerStream:
 
     @property
     def congested(self) -> bool:
-        """Whether more waits for the client than belongs into memory."""
-        return self._memory_bytes + self._spool_written - self._spool_read > self._memory_max
+        """Whether something waits for the client: it takes less than the target gives."""
+        return bool(self._queue) or self._spool is not None
 
     def put_interim(self, head: bytes) -> None:
-        """Pass a 1xx head on."""
-        self._put(head)
+        """Pass a 1xx head on, unless the client has the final one already, from an earlier incarnation."""
+        if not self._head_as_sent:
+            self._put(head)
 
     def begin(self, answer: Answer) -> None:
         """Take the head; on a second beginning compare it with the first (all but Date)."""

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 # and the client might never see the answer (RFC 9112 §9.6).
 LINGER_S = 1.0
 LINGER_BYTES_MAX = 16 * 1024 * 1024
+# While an unrecorded request is under way, what follows it waits here; reading goes on up to this, in order to see
+# whether the client leaves.
+AHEAD_BYTES_MAX = 64 * 1024
 
 
 class ClientConnection(asyncio.Protocol):
@@ -86,13 +89,14 @@ class ClientConnection(asyncio.Protocol):
         self._listener.opened(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._upload is not None:
+            self._reader.feed(data)
+            self._pump_upload()
+            return
         if self._last:
             self._drop(len(data))
             return
         self._reader.feed(data)
-        if self._upload is not None:
-            self._pump_upload()
-            return
         try:
             self._read_requests()
         except RequestError as error:
@@ -102,8 +106,11 @@ class ClientConnection(asyncio.Protocol):
         self._eof = True
         if self._upload is not None:
             return self._upload.client_ended()
-        # A client may shut its sending side down and still wait for its answers.
-        return bool(self._exchanges) and not self._last and self._request is None
+        # A client may shut its sending side down and still wait for its answers; half a request is none.
+        if self._request is not None:
+            self._last = True
+            self._request_complete()
+        return bool(self._exchanges)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._detach()
@@ -220,34 +227,27 @@ class ClientConnection(asyncio.Protocol):
             return
         request, route = self._deferred
         self._deferred = None
-        self._answered_continue = False
         write_head = self._forwarder.upgrade_head if route is Route.UPGRADE else self._forwarder.head
         exchange = PassedExchange(self, self._listener.counters, request, write_head(request), route)
         self._exchanges.append(exchange)
+        # From here on this exchange sees what comes: its content, its tunnel, or at least that the client has left.
+        self._upload = exchange
+        self._resume_reading()
         if route is Route.ADMIN:
             self._listener.passages.start(exchange)
         else:
             self._listener.admission.admit_passed(exchange)
 
     def open_upload(self, exchange: PassedExchange) -> None:
-        """The exchange has its connection: pass it the content of its request as it comes."""
-        self._upload = exchange
-        if exchange.request.expects_continue and not self._answered_continue:
-            self._answered_continue = True
-            self._transport.write(CONTINUE)
+        """The exchange has its connection, or its tunnel: pass on what is there, and what will come."""
         self._resume_reading()
         self._pump_upload()
-
-    def open_tunnel(self, exchange: PassedExchange) -> None:
-        """Both sides have left HTTP: everything that comes belongs to the tunnel."""
-        self._upload = exchange
-        exchange.tunnelled = True
-        self._resume_reading()
-        self._pump_upload()
+        if self._eof and not exchange.client_ended():
+            self.abort()
 
     def uploading(self, exchange: PassedExchange) -> bool:
         """Whether content of the exchange's request is still to come."""
-        return self._upload is exchange
+        return self._upload is exchange and not self._reader.body_complete
 
     def close_tunnel(self) -> None:
         """The target has ended the tunnel: close after what was written."""
@@ -271,10 +271,8 @@ class ClientConnection(asyncio.Protocol):
                 exchange.write_upload(reader.take_rest())
             return
         try:
-            piece = reader.read_piece()
-            while piece is not None:
-                exchange.write_upload(chunked.encode_piece(piece) if exchange.request.chunked else piece)
-                piece = reader.read_piece()
+            if exchange.passage is not None and not exchange.uploaded:
+                self._pass_content(exchange)
         except RequestError as error:
             # The target has got half a request: its connection is cut, so that it does not wait for the rest.
             self._upload = None
@@ -283,11 +281,19 @@ class ClientConnection(asyncio.Protocol):
             exchange.keep_alive = False
             exchange.refuse(error.status, error.reason)
             return
-        if reader.body_complete:
-            self._upload = None
-            if exchange.request.chunked:
-                exchange.write_upload(chunked.encode_whole(b"", reader.trailers))
+        if reader.buffered_bytes > AHEAD_BYTES_MAX:
             self._pause()
+
+    def _pass_content(self, exchange: PassedExchange) -> None:
+        reader, is_chunked = self._reader, exchange.request.chunked
+        piece = reader.read_piece()
+        while piece is not None:
+            exchange.write_upload(chunked.encode_piece(piece) if is_chunked else piece)
+            piece = reader.read_piece()
+        if reader.body_complete:
+            exchange.uploaded = True
+            if is_chunked:
+                exchange.write_upload(chunked.encode_whole(b"", reader.trailers))
 
     # --- answers
 
@@ -306,7 +312,11 @@ class ClientConnection(asyncio.Protocol):
             exchange.whole = data
             return
         self._transport.write(data)
-        if exchange.keep_alive and len(exchanges) == 1 and not (self._paused or self._eof or self._request):
+        if (
+            exchange.keep_alive
+            and len(exchanges) == 1
+            and not (self._paused or self._eof or self._request or self._upload)
+        ):
             exchanges.popleft()
         else:
             self.finished(exchange)
@@ -318,34 +328,39 @@ class ClientConnection(asyncio.Protocol):
         while exchange.keep_alive and exchanges and exchanges[0].whole is not None:
             exchange = exchanges.popleft()
             self._transport.write(cast(bytes, exchange.whole))
-        if not exchange.keep_alive or (self._eof and not exchanges):
+        if not exchange.keep_alive:
             self._end()
             return
+        was_passed = self._upload is not None
+        self._upload = None
         if exchanges:
             first = exchanges[0]
             if first.stream is not None:
                 first.stream.pump()
         elif self._request is not None:
             self._await_body()
-        if self._paused:
+        if self._paused or was_passed or self._eof:
             self._resume()
 
     def _resume(self) -> None:
         if self._deferred is not None:
             self._pass_deferred()
-        elif self._upload is None and not (self._exchanges and isinstance(self._exchanges[0], PassedExchange)):
+        elif self._upload is None:
             self._resume_reading()
             self._read()
+            if self._eof and not (self._exchanges or self._paused):
+                self._end()
 
     # --- the end
 
     def _end(self) -> None:
-        """Close after what was written; after a refusal linger, so that the client can read it."""
+        """Close after what was written; where the client is still sending, linger, so that it can read that."""
         self._last = True
         self._upload = None
-        if self._transport.is_closing():
+        reader = self._reader
+        if self._transport.is_closing() or self._linger_timer is not None:
             return
-        if self._eof or (self._request is None and self._reader.buffered_bytes == 0 and not self._paused):
+        if self._eof or (reader.body_complete and reader.buffered_bytes == 0 and not self._paused):
             self._transport.close()
             return
         self._resume_reading()
@@ -366,6 +381,8 @@ class ClientConnection(asyncio.Protocol):
         elif self._exchanges:
             self._exchanges[-1].keep_alive = False
             self._last = True
+        elif self._request is not None:
+            self._request.keep_alive = False
 
     def abort(self) -> None:
         """Cut the connection."""
@@ -407,13 +424,13 @@ class ClientConnection(asyncio.Protocol):
 
     def _present_phase(self) -> str:
         if self._last and not self._exchanges:
-            return "closing"
+            return f"closing {self._transport.get_write_buffer_size()}"
         if self.write_blocked:
             # Whatever leaves the transport's buffer is progress.
             return f"blocked {self._transport.get_write_buffer_size()} {self._requests}"
         if self._exchanges:
-            if self._eof and isinstance(self._exchanges[0], PassedExchange):
-                return f"ended {self._requests}"
+            if self._eof and self._upload is not None:
+                return f"ended {self._requests} {self._upload.pieces}"
             return f"answering {self._requests}"
         if self._request is not None:
             return f"body {self._requests}"

@@ -144,6 +144,7 @@ class RecordedExchange(Exchange):
 
     def take_interruption(self) -> None:
         stream = self.stream
+        self._status = 0
         if stream is None:
             return
         if stream.touched:
@@ -160,7 +161,8 @@ class RecordedExchange(Exchange):
     def take_overdue(self, arrived_before_s: float) -> bool:
         if self.arrived_s >= arrived_before_s:
             return False
-        if self._listening:
+        # Once its head is there, an answer may take as long as it takes.
+        if self._listening and not self._status:
             self.counters.limits_reached["answer_timeout_s"] += 1
             self.refuse(504, f"the application has not answered event {self.event.version} within answer_timeout_s")
             self.refused = True

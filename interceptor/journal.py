@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 # Outcomes go with the next events; where none come, they are written after this time.
 OUTCOMES_LATEST_S = 0.005
 OUTCOMES_BATCH_MAX = 1_024
+FACTS_RETRY_S = 1.0
 
 RELEASE_AT_ONCE = 1 << 62
 
@@ -60,13 +61,16 @@ class Journal:
         self._outcomes: list[Record] = []
         self._outcomes_timer: asyncio.TimerHandle | None = None
         self._sync_timer: asyncio.TimerHandle | None = None
+        self._facts_timer: asyncio.TimerHandle | None = None
         self._syncing = False
         self._unsynced = False
         self._sync_started_s = 0.0
         self._idle_waiters: list[asyncio.Future[None]] = []
-        strict = durability is Durability.STRICT and backend.durable_version >= 0 and not _never_waits(backend)
-        self._strict = strict
-        self.release_version = backend.durable_version if strict else RELEASE_AT_ONCE
+        # In memory "durable" is what was appended: there is nothing to sync.
+        self._never_waits = backend.url.startswith("memory:")
+        self._strict = durability is Durability.STRICT and not self._never_waits
+        self._events_unsynced = False
+        self.release_version = backend.durable_version if self._strict else RELEASE_AT_ONCE
 
     @property
     def last_version(self) -> int:
@@ -82,19 +86,38 @@ class Journal:
         self._append(records)
         if self._outcomes:
             self._outcomes = []
+        if self._strict:
+            self._events_unsynced = True
+            if not self._syncing:
+                self._start_sync()
 
     def append_mark(self, kind: str, version: int, **detail: str | int) -> None:
-        """Write a mark (see `records.Mark`).  Raises like `append`."""
-        self._append([Mark(kind, version, time_ns(), detail)])
+        """Write a mark (see `records.Mark`), if the log takes it: it only tells people who read the log."""
+        self._append_if_possible(Mark(kind, version, time_ns(), detail))
 
     def append_quarantine(self, version: int, reason: str) -> None:
-        """Write a tombstone for an event.  Raises like `append`."""
-        self._append([Quarantine(version, time_ns(), reason)])
+        """Write a tombstone for an event, if the log takes it; what counts is the fact `quarantined`."""
+        self._append_if_possible(Quarantine(version, time_ns(), reason))
+
+    def _append_if_possible(self, record: Record) -> None:
+        try:
+            self._append([record])
+        except LogUnavailableError as error:
+            logger.warning("%s is not written to the log: %s", record, error)
 
     def store_fact(self, name: str, value: Fact) -> None:
         """Keep a fact about the log beside it (see `LogBackend.store_facts`)."""
         self.facts[name] = value
-        self.backend.store_facts(self.facts)
+        self._store_facts()
+
+    def _store_facts(self) -> None:
+        self._facts_timer = None
+        try:
+            self.backend.store_facts(self.facts)
+        except LogUnavailableError as error:
+            # Until then they hold in memory; nothing that is acknowledged rests on them.
+            logger.warning("the facts about the log are stored later: %s", error)
+            self._facts_timer = self._loop.call_later(FACTS_RETRY_S, self._store_facts)
 
     def record_outcome(self, version: int, status: int, length_bytes: int, digest: int) -> None:
         """Take an outcome to be written behind."""
@@ -138,7 +161,7 @@ class Journal:
         try:
             await self.make_durable()
         finally:
-            for timer in (self._outcomes_timer, self._sync_timer):
+            for timer in (self._outcomes_timer, self._sync_timer, self._facts_timer):
                 if timer is not None:
                     timer.cancel()
             self.backend.close()
@@ -160,11 +183,8 @@ class Journal:
             self.unavailable = None
             logger.warning("the log takes records again")
         self._unsynced = True
-        if self._syncing:
-            return
-        if self._strict:
-            self._start_sync()
-        elif self._sync_timer is None and not _never_waits(self.backend):
+        if self._sync_timer is None and not self._syncing and not self._never_waits:
+            # In strict durability `append` does not wait for this; outcomes, written behind, do.
             self._sync_timer = self._loop.call_later(self._window_s, self._sync_due)
 
     def _outcomes_due(self) -> None:
@@ -179,7 +199,7 @@ class Journal:
         if self._syncing or self.failure is not None:
             return
         self._syncing = True
-        self._unsynced = False
+        self._unsynced = self._events_unsynced = False
         self._sync_started_s = monotonic()
         self.backend.sync(self._synced)
 
@@ -190,10 +210,10 @@ class Journal:
             self._fail(error)
         elif self._strict:
             self.release_version = self.backend.durable_version
-            if self._unsynced:
+            if self._events_unsynced:
                 self._start_sync()
             self.on_durable()
-        elif self._unsynced and self._sync_timer is None:
+        if self._unsynced and not self._syncing and self._sync_timer is None and error is None:
             self._sync_timer = self._loop.call_later(self._window_s, self._sync_due)
         waiters, self._idle_waiters = self._idle_waiters, []
         for waiter in waiters:
@@ -207,10 +227,6 @@ class Journal:
             self.release_version = self.backend.durable_version
             logger.critical("the log has failed, nothing is acknowledged any more: %s", error)
             self.on_failed(error)
-
-
-def _never_waits(backend: LogBackend) -> bool:
-    return backend.url.startswith("memory:")
 
 
 def _ignore() -> None:

@@ -50,6 +50,8 @@ class Lane:
         self.serial = False
         # How many events may be under way at once: 1 while the culprit of repeated deaths is looked for.
         self.window_events: int | None = None
+        # Something waits for the lane to be empty: the target does not wait for slow clients.
+        self.draining = False
         self.on_room: Callable[[], None] | None = None
         self._on_lost = on_lost
         self._confirm = confirm
@@ -84,6 +86,9 @@ class Lane:
         connection = self._connection
         if connection is None or self._queue or self.serial or self.window_events is not None or connection.stale():
             self._queue.extend(deliveries)
+            if connection is not None:
+                # Somebody waits behind the answer that a slow client reads (see LaneConnection.send).
+                connection.resume()
             self.pump()
         else:
             connection.send(deliveries)
@@ -141,6 +146,12 @@ class Lane:
             for delivery in connection.in_flight:
                 if not delivery.take_overdue(arrived_before_s):
                     break
+
+    def drain(self) -> None:
+        """Take what the target has to say at its own speed, until `draining` is taken back."""
+        self.draining = True
+        if self._connection is not None:
+            self._connection.resume()
 
     def close_connection(self) -> None:
         """Close the idle connection: a checkpoint, or a replaced target, wants none open."""
@@ -342,7 +353,8 @@ class LaneConnection(asyncio.Protocol):
         if piece:
             self._content_bytes += len(piece)
             self._digest.update(piece)
-            if delivery.take_piece(piece) and len(self.in_flight) == 1 and not self._lane.queued:
+            alone = len(self.in_flight) == 1 and not (self._lane.queued or self._lane.draining)
+            if delivery.take_piece(piece) and alone:
                 # Nobody waits behind: the target may wait for the client.
                 self._pause(delivery)
         if not reader.complete:

@@ -39,7 +39,7 @@ GATED_BYTES_MAX = 256 * 1024
 class PassedExchange(Exchange):
     """An unrecorded request with its client.  `tunnelled` once both sides have left HTTP."""
 
-    __slots__ = ("attempts", "head", "passage", "request", "route", "tunnelled")
+    __slots__ = ("attempts", "head", "passage", "pieces", "pooled", "request", "route", "tunnelled", "uploaded")
 
     def __init__(
         self, client: ClientConnection, counters: Counters, request: Request, head: bytes, route: Route
@@ -52,9 +52,14 @@ class PassedExchange(Exchange):
             is_head_request=request.method == b"HEAD",
         )
         self.request = request
-        self.head = head
+        # The expectation is the application's to meet: only it knows whether it wants the content (RFC 9110 §10.1.1).
+        self.head = head[:-2] + b"Expect: 100-continue\r\n\r\n" if request.expects_continue else head
         self.route = route
+        self.uploaded = not request.has_body
         self.tunnelled = False
+        # Whether it counts among the reads of the pool; how often the target has sent something.
+        self.pooled = False
+        self.pieces = 0
         self.attempts = 0
         self.passage: Passage | None = None
 
@@ -75,11 +80,24 @@ class PassedExchange(Exchange):
 
     def client_ended(self) -> bool:
         """The client has ended its sending side; return whether its connection stays open."""
-        if self.tunnelled and self.passage is not None:
-            self.passage.write_eof()
+        if self.passage is None:
+            # Asked again when there is one.
             return True
-        self.abandon()
-        return False
+        if self.tunnelled or self.route is Route.BYPASS:
+            # What that means is for the application to say, as if the client had been its own.
+            self.passage.write_eof()
+            # If the target now closes, it is because of that, and no reason to ask again.
+            self.attempts = ATTEMPTS_MAX
+            return True
+        if not self.uploaded:
+            self.abandon()
+        return self.uploaded
+
+    def refuse(self, status: int, detail: str, retry_after_s: int | None = None) -> None:
+        if self.client is not None and self.client.uploading(self):
+            # What is still to come of the content must not be taken for the next request.
+            self.keep_alive = False
+        super().refuse(status, detail, retry_after_s)
 
     def abandon(self) -> None:
         """Cut the connection to the target."""
@@ -136,16 +154,18 @@ class Passages:
         """Send the request on its way."""
         if exchange.client is None:
             return
-        if exchange.attempts == 0:
-            self._count(exchange.route)
         if exchange.route is Route.READ:
             if self._reads >= self.limits.pool_connections_max:
                 self.counters.limits_reached["pool_connections_max"] += 1
                 self._queue.append(exchange)
                 return
             self._reads += 1
+            exchange.pooled = True
+        if exchange.attempts == 0:
+            self._count(exchange.route)
         exchange.attempts += 1
-        if exchange.route is Route.READ and exchange.attempts == 1:
+        # What can't be sent again must not run into a connection that the target is about to close.
+        if exchange.route is Route.READ and exchange.attempts == 1 and exchange.repeatable:
             passage = self._take_idle()
             if passage is not None:
                 passage.begin(exchange)
@@ -154,15 +174,13 @@ class Passages:
 
     def ended(self, passage: Passage, exchange: PassedExchange, *, reusable: bool) -> None:
         """An exchange is over; its connection may serve another read."""
-        if exchange.route is Route.READ:
-            if reusable:
-                self._idle.append((monotonic(), passage))
-            self._read_ended()
+        if exchange.route is Route.READ and reusable:
+            self._idle.append((monotonic(), passage))
+        self.release(exchange)
 
     def broke(self, exchange: PassedExchange, detail: str) -> None:
         """The target's connection was lost before the answer was complete, or could not be made."""
-        if exchange.route is Route.READ:
-            self._read_ended()
+        self.release(exchange)
         if exchange.client is None:
             return
         if exchange.route is not Route.ADMIN:
@@ -173,7 +191,6 @@ class Passages:
                 exchange.stream = None
             self.admission.put_back(exchange)
             return
-        exchange.keep_alive = exchange.keep_alive and not exchange.request.has_body
         exchange.refuse(502, detail)
 
     def forget(self, passage: Passage) -> None:
@@ -211,11 +228,15 @@ class Passages:
             passage.abort()
         return None
 
-    def _read_ended(self) -> None:
+    def release(self, exchange: PassedExchange) -> None:
+        """A read is over, or was given up: the next one may go; may be told twice."""
+        if not exchange.pooled:
+            return
+        exchange.pooled = False
         self._reads -= 1
-        if self._queue:
+        while self._queue and self._reads < self.limits.pool_connections_max:
             self.start(self._queue.popleft())
-        elif self._reads == 0 and self.on_idle is not None:
+        if self._reads == 0 and self.on_idle is not None:
             self.on_idle()
 
     async def _connect(self, exchange: PassedExchange) -> None:
@@ -234,8 +255,7 @@ class Passages:
         self._open.add(passage)
         if exchange.client is None:
             passage.abort()
-            if exchange.route is Route.READ:
-                self._read_ended()
+            self.release(exchange)
             return
         passage.begin(exchange)
 
@@ -265,7 +285,7 @@ class Passage(asyncio.Protocol):
         self._answer = None
         exchange.passage = self
         self._transport.write(exchange.head)
-        if exchange.request.has_body and exchange.client is not None:
+        if exchange.client is not None:
             exchange.client.open_upload(exchange)
 
     def write(self, data: bytes) -> None:
@@ -286,8 +306,11 @@ class Passage(asyncio.Protocol):
 
     def abort(self) -> None:
         """Cut the connection; the exchange is not told."""
+        exchange = self._exchange
         self._take_off()
         self._transport.abort()
+        if exchange is not None:
+            self._passages.release(exchange)
 
     # --- the transport's side
 
@@ -346,6 +369,7 @@ class Passage(asyncio.Protocol):
             # Nobody asked for this: the connection can't be trusted.
             self.abort()
             return
+        exchange.pieces += 1
         if self.tunnelled:
             self._relay(exchange.client, data)
             return
@@ -369,14 +393,19 @@ class Passage(asyncio.Protocol):
                     return
                 stream = self._open_stream(exchange)
                 if answer.interim:
-                    if answer.status != 100 and exchange.http11:
+                    if exchange.http11 and (answer.status != 100 or exchange.request.expects_continue):
                         stream.put_interim(answer.head)
                     continue
                 self._answer = answer
+                if answer.closes and exchange.client is not None and exchange.client.uploading(exchange):
+                    # An early answer: nobody will read the rest of the request (RFC 9112 §9.5).
+                    exchange.keep_alive = False
                 stream.begin(answer)
             piece = reader.read_piece()
             if piece and exchange.stream is not None and exchange.stream.put(piece):
                 self._pause_reading()
+            if self._exchange is not exchange:
+                return
             if reader.complete:
                 self._complete(exchange)
             elif not piece:
@@ -397,12 +426,14 @@ class Passage(asyncio.Protocol):
         reusable = not answer.closes and not uploading and self._reader.buffered_bytes == 0
         self._take_off()
         if uploading:
-            # An early answer: nobody reads the rest of the request any more (RFC 9112 §9.5).
             exchange.keep_alive = False
         counters = self._passages.counters
         counters.answers_by_class[answer.status // 100] += 1
         counters.request.observe(monotonic() - exchange.arrived_s)
-        if not reusable or exchange.route is not Route.READ:
+        if uploading:
+            # What waits to be written would keep it open for as long as the target does not read.
+            self._transport.abort()
+        elif not reusable or exchange.route is not Route.READ:
             self._transport.close()
             reusable = False
         self._passages.ended(self, exchange, reusable=reusable)
@@ -412,12 +443,12 @@ class Passage(asyncio.Protocol):
         if exchange.route is not Route.UPGRADE or exchange.client is None:
             raise AnswerError("101 to a request that asked for no upgrade (RFC 9110 §15.2.2)")
         client = exchange.client
-        self.tunnelled = True
+        self.tunnelled = exchange.tunnelled = True
         client.write(b"%bConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % (answer.head[:-2], answer.upgrade))
         rest = self._reader.take_rest()
         if rest:
             client.write(rest)
-        client.open_tunnel(exchange)
+        client.open_upload(exchange)
 
     def _relay(self, client: ClientConnection, data: bytes) -> None:
         client.write(data)

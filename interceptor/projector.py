@@ -197,8 +197,9 @@ class Projector:
             lane.on_room = self._wake
         try:
             while True:
-                progress.to_version = to_version()
                 records = await reader.next_batch(BATCH_EVENTS_MAX, BATCH_BYTES_MAX)
+                # Only now: the log may have grown while it was read, and what was read does not come again.
+                progress.to_version = to_version()
                 if records:
                     await self._deliver_records(records, progress, skip, serial)
                     if not self._only_outcomes_left(progress):
@@ -248,7 +249,7 @@ class Projector:
                     progress.skipped += 1
                     comparison.leave_out(version)
                 elif version in serial:
-                    await self._deliver_serially(batch, self._delivery_of(record, progress))
+                    await self._deliver_serially(batch, record, progress)
                     batch = []
                 else:
                     batch.append(self._delivery_of(record, progress))
@@ -273,11 +274,11 @@ class Projector:
             lambda: self.pending < REPLAY_PENDING_EVENTS_MAX and self._pending_bytes < REPLAY_PENDING_BYTES_MAX
         )
 
-    async def _deliver_serially(self, before: list[Delivery], delivery: Delivery) -> None:
+    async def _deliver_serially(self, before: list[Delivery], event: Event, progress: Progress) -> None:
         if before:
             self._send(before)
         await self._until(lambda: self.pending == 0)
-        self._send([delivery])
+        self._send([self._delivery_of(event, progress)])
         await self._until(lambda: self.pending == 0)
 
     def _send(self, batch: list[Delivery]) -> None:

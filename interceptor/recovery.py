@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from time import monotonic, time
@@ -28,7 +28,7 @@ from interceptor.target.errors import TargetError
 from interceptor.target.judgement import Verdict, judge_loss, wait_for_target
 from interceptor.target.supervisor import Supervisor
 from interceptor.tasks import TaskGroup
-from storage_backends.errors import LogError, LogUnavailableError
+from storage_backends.errors import LogError
 from storage_backends.records import Outcome, Quarantine
 
 logger = logging.getLogger(__name__)
@@ -76,6 +76,7 @@ class Recovery:
         self.quarantined: set[int] = set()
         self.uncertain: tuple[int, int] | None = None
         self.problem: str | None = None
+        self.on_defect: Callable[[str], None] = _ignore
         self.last_recovery: dict[str, object] | None = None
         self._machine = machine
         self._journal = journal
@@ -145,18 +146,26 @@ class Recovery:
         await self._supervisor.restart()
 
     async def _run(self) -> None:
-        await self._meet()
-        while True:
-            incident = await self._incidents.get()
-            if self._machine.state is State.FAILED:
-                if incident.done is not None:
-                    incident.done.set_exception(NotPossibleNowError("the log has failed"))
-            elif incident.assume_in_step:
-                await self._assume_in_step()
-            elif incident.done is not None:
-                await self._reproject(incident)
-            elif self._machine.state is State.SUSPECT:
-                await self._judge(incident)
+        try:
+            await self._meet()
+            while True:
+                await self._handle(await self._incidents.get())
+        except Exception as error:
+            # Without this loop nothing would ever recover again, so say it in every place where one looks.
+            logger.critical("recovery has failed", exc_info=error)
+            self.problem = f"an error that was not foreseen, restart the ambassador: {error!r}"
+            self.on_defect(self.problem)
+
+    async def _handle(self, incident: Incident) -> None:
+        if self._machine.state is State.FAILED:
+            if incident.done is not None:
+                incident.done.set_exception(NotPossibleNowError("the log has failed"))
+        elif incident.assume_in_step:
+            await self._assume_in_step()
+        elif incident.done is not None:
+            await self._reproject(incident)
+        elif self._machine.state is State.SUSPECT:
+            await self._judge(incident)
 
     async def _watch(self) -> None:
         while True:
@@ -356,11 +365,7 @@ class Recovery:
         self.incarnation_since_s = time()
         if journal.facts.get("incarnation") != self.identity:
             journal.store_fact("incarnation", self.identity)
-            try:
-                journal.append_mark("incarnation", journal.last_version, identity=self.identity)
-            except LogUnavailableError as error:
-                # The fact is what counts; the mark only tells people who read the log.
-                logger.warning("the new incarnation is not marked in the log: %s", error)
+            journal.append_mark("incarnation", journal.last_version, identity=self.identity)
         self._machine.apply(Cause.IN_STEP)
 
     def _report(self, incident: Incident, detected_s: float, back_s: float, progress: Progress) -> None:
@@ -401,8 +406,9 @@ class Recovery:
                 incident.done.set_exception(NotPossibleNowError(self.problem or "the log has failed"))
             else:
                 incident.done.set_result(progress.as_json())
-        except asyncio.CancelledError:
-            incident.done.cancel()
+        except BaseException as error:
+            if not incident.done.done():
+                incident.done.set_exception(NotPossibleNowError(f"the projection has failed: {error!r}"))
             raise
 
     async def _assume_in_step(self) -> None:
@@ -431,6 +437,10 @@ class Recovery:
             return False
         writer.close()
         return True
+
+
+def _ignore(problem: str) -> None:
+    """Nobody listens yet."""
 
 
 def _exit_text(returncode: int) -> str:

@@ -17,11 +17,11 @@ def diagram() -> str:
     """Return the whole document: the diagram, and what each state and cause means."""
     arrows: dict[tuple[State, State], list[str]] = {}
     for (old, cause), new in TRANSITIONS.items():
-        if cause is not Cause.LOG_FAILED:
+        if cause not in (Cause.LOG_FAILED, Cause.DEFECT):
             arrows.setdefault((old, new), []).append(cause.name)
     lines = [_HEADING, "```mermaid", "stateDiagram-v2", f"    [*] --> {StateMachine().state.name}"]
     lines += [f"    {old.name} --> {new.name}: {', '.join(causes)}" for (old, new), causes in arrows.items()]
-    lines += ["```", "", "From every state LOG_FAILED leads to FAILED.", ""]
+    lines += ["```", "", "From every state LOG_FAILED and DEFECT lead to FAILED.", ""]
     lines += ["| state | to the outside | why requests pass or are held |", "|---|---|---|"]
     lines += [f"| {state.name} | {state.public} | {state.value} |" for state in State]
     lines += ["", "| cause | what it says |", "|---|---|"]

@@ -41,6 +41,7 @@ class Cause(Enum):
     DRAINED = "nothing is in flight any more"
     RELEASE = "nobody asks for quiet any more"
     LOG_FAILED = "the log can't be trusted any more"
+    DEFECT = "an error that nobody foresaw; only a restart of the ambassador helps"
 
 
 TRANSITIONS: dict[tuple[State, Cause], State] = {
@@ -60,7 +61,7 @@ TRANSITIONS: dict[tuple[State, Cause], State] = {
     (State.HELD, Cause.RELEASE): State.ACTIVE,
     (State.HELD, Cause.CONNECTION_LOST): State.SUSPECT,
     (State.HELD, Cause.TARGET_LOST): State.AWAITING,
-    **{(state, Cause.LOG_FAILED): State.FAILED for state in State},
+    **{(state, cause): State.FAILED for state in State for cause in (Cause.LOG_FAILED, Cause.DEFECT)},
 }
 
 

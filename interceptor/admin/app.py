@@ -32,7 +32,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 NDJSON = "application/x-ndjson"
 # The prototype's words for the two states are accepted.
 STATE_NAMES = {"active": "Active", "proxying": "Active", "waiting": "Waiting", "caching": "Waiting"}
-# Probes and scrapers come without a token; they show no request and change nothing.
+# A version fits into 64 bits, and Python refuses to read very long numbers by an exception of its own.
+VERSION_DIGITS_MAX = 19
+# Probes come without a token; they show no request and change nothing.
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 _STATUS_OF_ERROR: tuple[tuple[type[Exception], int], ...] = (
@@ -131,19 +133,21 @@ def _version(request: web.Request, name: str) -> int | None:
     text = request.query.get(name)
     if text is None:
         return None
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise ConfigurationError(f"{name}={text}: a version is a whole number from 1")
+    if not text.isascii() or not text.isdigit() or len(text) > VERSION_DIGITS_MAX or int(text) < 1:
+        raise ConfigurationError(f"{name}={text[:40]}: a version is a whole number from 1")
     return int(text)
 
 
 def _bearer(token: str | None) -> Middleware:
-    expected = f"Bearer {token}".encode() if token else None
+    expected = token.encode() if token else None
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         if expected is not None and request.path not in OPEN_PATHS:
-            given = request.headers.get(hdrs.AUTHORIZATION, "").encode()
-            if not hmac.compare_digest(given, expected):
+            scheme, _, given = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+            # The scheme's case does not matter (RFC 9110 §11.1); what is no UTF-8 comes as surrogates.
+            same = hmac.compare_digest(given.strip(" ").encode(errors="surrogateescape"), expected)
+            if scheme.lower() != "bearer" or not same:
                 response = _problem(401, "a bearer token is needed (--admin-token-file of the ambassador)")
                 response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
                 return response

@@ -7,6 +7,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -121,14 +122,24 @@ class _Control:
     def call(self, method: str, path: str, timeout_s: float = CONTROL_TIMEOUT_S, **query: object) -> Any:
         """Return the decoded JSON answer.  Raises ControlError."""
         with self._open(method, path, timeout_s, {}, query) as response:
-            return json.load(response)
+            try:
+                return json.load(response)
+            except ValueError as error:
+                raise self._stranger(error) from error
 
     def lines(self, path: str, **query: object) -> Iterator[dict[str, Any]]:
         """Yield the lines of an NDJSON answer.  Raises ControlError."""
         headers = {"Accept": "application/x-ndjson"}
         with self._open("POST", path, REPROJECT_TIMEOUT_S, headers, query) as response:
             for line in response:
-                yield json.loads(line)
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise self._stranger(error) from error
+
+    def _stranger(self, error: Exception) -> ControlError:
+        what = str(error).strip()
+        return ControlError(f"no ambassador answers at {self._base} ({what}); is it running, and is --admin right?")
 
     def _open(self, method: str, path: str, timeout_s: float, headers: dict[str, str], query: dict[str, object]) -> Any:
         pairs = urllib.parse.urlencode({name: value for name, value in query.items() if value is not None})
@@ -143,7 +154,5 @@ class _Control:
             except (ValueError, KeyError, TypeError):
                 detail = error.reason
             raise ControlError(f"{method} {path}: {error.code}: {detail}") from error
-        except (OSError, ValueError) as error:
-            raise ControlError(
-                f"no ambassador answers at {self._base} ({error}); is it running, and is --admin right?"
-            ) from error
+        except (OSError, ValueError, HTTPException) as error:
+            raise self._stranger(error) from error

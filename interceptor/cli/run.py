@@ -51,15 +51,23 @@ def load_config(context: click.Context, _parameter: click.Parameter, path: Path 
         raise click.BadParameter(f"{path}: {error}") from error
     if not isinstance(values, dict):
         raise click.BadParameter(f"{path}: expected keys and values, such as 'target: http://127.0.0.1:8000'")
-    known = {parameter.name for parameter in context.command.params}
-    defaults = {str(key).replace("-", "_"): value for key, value in values.items()}
-    unknown = sorted(set(defaults) - known)
-    if unknown:
-        raise click.BadParameter(f"{path}: unknown key {unknown[0]!r}; keys are the names of the options of `run`")
+    known = {
+        name.lstrip("-").replace("-", "_"): parameter
+        for parameter in context.command.params
+        for name in parameter.opts
+        if parameter.name != "config"
+    }
+    defaults: dict[str, Any] = {}
+    for key, value in values.items():
+        parameter = known.get(str(key).replace("-", "_"))
+        if parameter is None or parameter.name is None:
+            raise click.BadParameter(f"{path}: unknown key {key!r}; keys are the names of the options of `run`")
+        defaults[parameter.name] = [value] if parameter.multiple and isinstance(value, str) else value
     context.default_map = {**(context.default_map or {}), **defaults}
 
 
-@click.command("run", context_settings={"show_default": True})
+# The prefix again: click would put the command's name behind the group's (INTERCEPTOR_RUN_TARGET).
+@click.command("run", context_settings={"show_default": True, "auto_envvar_prefix": "INTERCEPTOR"})
 @click.option("--config", type=click.Path(path_type=Path), callback=load_config, is_eager=True, expose_value=False,
               help="YAML file with the options below as keys.")  # fmt: skip
 @click.option("--target", required=True, help="The application to protect: http://HOST:PORT.")

@@ -19,7 +19,7 @@ from interceptor.demo.errors import DemoError
 from interceptor.demo.stage import Stage
 from interceptor.demo.traffic import Traffic
 
-RECOVERY_TIMEOUT_S = 40.0
+RECOVERY_TIMEOUT_S = 30.0
 POLL_S = 0.002
 # How far a replay has come, as a share, when the application is killed in the middle of it.
 CAUGHT_AT_SHARES = (0.1, 0.6)

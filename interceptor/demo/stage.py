@@ -88,7 +88,8 @@ class Stage:
     def ensure_alive(self) -> None:
         """Raise DemoError if the interceptor has ended."""
         if self._process is not None and self._process.poll() is not None:
-            what = "has ended" if self.started else "did not start"
+            code = self._process.returncode
+            what = f"has ended by itself (exit code {code})" if self.started else "did not start"
             raise DemoError(f"the interceptor {what}: {self._last_words()}")
 
     async def stop(self) -> None:

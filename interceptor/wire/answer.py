@@ -17,6 +17,7 @@ from interceptor.wire.grammar import ANSWER_HEAD, COMMON_ANSWER_HEAD, STEERING_O
 _CONTENT_LENGTH_DIGITS_MAX = 18
 _ENDS_HERE = rb"connection|keep-alive|proxy-connection|te|upgrade|transfer-encoding"
 _FIELDS_THAT_END_HERE = re.compile(rb"(?i)\n(?:%b):[^\r]*+\r" % _ENDS_HERE)
+_UPGRADE_FIELD = re.compile(rb"(?i)\nupgrade:[\t ]*+([^\r]*+)")
 _CONTENT_LENGTH_FIELD = re.compile(rb"(?i)\ncontent-length:[^\r]*+\r")
 
 
@@ -159,7 +160,8 @@ class AnswerReader:
                     self._fail("a Transfer-Encoding other than one final chunked (RFC 9112 §6.1)")
                 is_chunked = True
             elif name == b"upgrade":
-                answer.upgrade = value.rstrip()
+                # With the case in which it was written, because it is passed on.
+                answer.upgrade = b", ".join(each.rstrip() for each in _UPGRADE_FIELD.findall(answer.head))
         if is_chunked and length >= 0:
             self._fail("both Transfer-Encoding and Content-Length (RFC 9112 §6.3)")
         if hop_by_hop:
@@ -192,6 +194,8 @@ class AnswerReader:
         head = _FIELDS_THAT_END_HERE.sub(b"", answer.head)
         for name in sorted(options - {b"", b"close", b"keep-alive", b"upgrade", b"content-length"}):
             head = re.sub(rb"(?i)\n%b:[^\r]*+\r" % re.escape(name), b"", head)
+        if answer.status == 426 and answer.upgrade:  # RFC 9110 §15.5.22: it must say what to upgrade to
+            head = b"%bConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % (head[:-2], answer.upgrade)
         answer.head = head if http11 else b"HTTP/1.1" + head[8:]
 
     def read_whole(self) -> bytes | None:

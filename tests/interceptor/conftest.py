@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -16,11 +16,17 @@ from interceptor.journal import Durability, Journal
 from interceptor.limits import Limits
 from interceptor.release_gate import ReleaseGate
 from interceptor.sequencer import Sequencer
-from tests.interceptor.fakes import FakeBackend, FakeClient, FakePassages, ManualClock, get
-
+from tests.interceptor.fake_log import FakeBackend
+from tests.interceptor.fakes import FakeClient, FakePassages, ManualClock, get
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
-BOTH_LOOPS = ("test_lane.py", "test_lane_streams.py", "test_recovery.py")
+BOTH_LOOPS = (
+    "test_lane.py",
+    "test_lane_losses.py",
+    "test_lane_streams.py",
+    "test_recovery.py",
+    "test_first_contact.py",
+)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -81,16 +87,15 @@ def make_plane() -> MakePlane:
 
 
 @pytest.fixture
-async def plane(make_plane: MakePlane) -> AsyncIterator[DataPlane]:
+async def plane(make_plane: MakePlane) -> DataPlane:
     """A strict data plane with default limits, closed to traffic."""
-    yield make_plane()
+    return make_plane()
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[ManualClock]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
     """A clock in place of `monotonic` in the modules that measure waits."""
     manual = ManualClock()
     for module in ("admission", "exchange", "journal", "lane", "release_gate"):
         monkeypatch.setattr(f"interceptor.{module}.monotonic", manual)
-    yield manual
-
+    return manual

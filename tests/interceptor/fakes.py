@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from interceptor.wire.answer import Answer, AnswerReader
-from storage_backends.backend import Fact
-from storage_backends.errors import LogError, LogFailedError, LogUnavailableError
-from storage_backends.options import LogOptions
-from storage_backends.memory import MemoryReader
-from storage_backends.records import Event, Outcome, Record
-from storage_backends.ring import Ring
+import xxhash
 
-SyncDone = Callable[[LogError | None], None]
+from interceptor.wire.answer import Answer, AnswerReader
+from storage_backends.records import Event
 
 
 def get(path: str, *fields: str, method: str = "GET") -> bytes:
@@ -39,92 +34,6 @@ def ok(content: bytes = b"", *fields: str, status: str = "200 OK") -> bytes:
     """Return a whole answer framed by length."""
     head = "\r\n".join([f"HTTP/1.1 {status}", f"Content-Length: {len(content)}", *fields, "", ""])
     return head.encode() + content
-
-
-class FakeBackend:
-    """A log in memory whose syncs the test completes by hand.  Implements LogBackend."""
-
-    def __init__(self, url: str = "fake:") -> None:
-        self.url = url
-        self.ring = Ring(65_536, 64 * 1024 * 1024)
-        self.durable_version = 0
-        self.calls: list[str] = []
-        self.batches: list[list[Record]] = []
-        self.facts: dict[str, Fact] = {}
-        self.fail_append: LogError | None = None
-        self.fail_facts: LogError | None = None
-        self.closed = False
-        self._syncs: list[tuple[int, SyncDone]] = []
-
-    @property
-    def first_version(self) -> int:
-        return self.ring.first_version
-
-    @property
-    def last_version(self) -> int:
-        return self.ring.last_version
-
-    @property
-    def size_bytes(self) -> int:
-        return self.ring.size_bytes
-
-    @property
-    def syncs_under_way(self) -> int:
-        return len(self._syncs)
-
-    def append(self, records: Sequence[Record]) -> None:
-        if self.fail_append is not None:
-            raise self.fail_append
-        self.ring.append(records)
-        self.batches.append(list(records))
-
-    def sync(self, done: SyncDone) -> None:
-        assert not self.closed, "a sync after close"
-        self.calls.append("sync")
-        self._syncs.append((self.last_version, done))
-        assert len(self._syncs) == 1, "one sync at a time (LogBackend.sync)"
-
-    def complete(self, error: LogError | None = None) -> None:
-        """Finish the sync that is under way: what was there when it started is durable, unless it failed."""
-        covered, done = self._syncs.pop()
-        if error is None:
-            self.durable_version = covered
-        done(error)
-
-    def reader(self, from_version: int) -> MemoryReader:
-        return MemoryReader(self.ring, self.ring.position(from_version))
-
-    def trim(self, below_version: int) -> None:
-        self.ring.trim(below_version)
-
-    def load_facts(self) -> dict[str, Fact]:
-        return dict(self.facts)
-
-    def store_facts(self, facts: Mapping[str, Fact]) -> None:
-        if self.fail_facts is not None:
-            raise self.fail_facts
-        self.facts = dict(facts)
-
-    def close(self) -> None:
-        self.calls.append("close")
-        self.closed = True
-
-
-def records_of(backend: FakeBackend, kind: type) -> list[Any]:
-    """Return all records of one kind in the order in which they were appended."""
-    return [record for batch in backend.batches for record in batch if isinstance(record, kind)]
-
-
-def filled(events: int, *, outcomes: Mapping[int, bytes] | None = None) -> FakeBackend:
-    """Return a durable log with that many events, each answered with 200 and its path unless `outcomes` says what."""
-    import xxhash
-
-    backend = FakeBackend()
-    for version in range(1, events + 1):
-        content = (outcomes or {}).get(version, f"/{version}".encode())
-        backend.append([event(version), Outcome(version, 200, len(content), xxhash.xxh3_64_intdigest(content))])
-    backend.durable_version = events
-    return backend
 
 
 class FakeClient:
@@ -287,8 +196,6 @@ class FakeLane:
 
     def answer(self, content: bytes | None = None) -> None:
         """Answer the first unanswered one, with its path where nothing else is said."""
-        import xxhash
-
         delivery = self.unanswered.pop(0)
         content = delivery.event.head.split(b" ")[1] if content is None else content
         delivery.take_whole(answer_of(ok(content)), content, xxhash.xxh3_64_intdigest(content))
@@ -338,11 +245,6 @@ def heads(data: bytes) -> Iterator[str]:
         yield " ".join(head.decode().split("\r\n")[0].split(" ")[:2])
 
 
-UNAVAILABLE = LogUnavailableError("fake: no space left")
-FAILED = LogFailedError("fake: sync failed")
-OPTIONS = LogOptions()
-
-
 async def turn(turns: int = 1) -> None:
     """Let the event loop go round."""
     for _ in range(turns):
@@ -352,5 +254,5 @@ async def turn(turns: int = 1) -> None:
 async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
     """Let the event loop go round until `condition` holds; fails loudly instead of hanging."""
     async with asyncio.timeout(timeout_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 (what is awaited has no event of its own)
             await asyncio.sleep(0)

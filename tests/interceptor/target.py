@@ -82,18 +82,16 @@ class ScriptedTarget:
             if isinstance(result, BaseException) and not isinstance(result, foreseen):
                 raise result
 
-    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection(len(self.connections) + 1, reader, writer)
         self.connections.append(connection)
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.append(task)
+        self._tasks.append(asyncio.get_running_loop().create_task(self._run(connection)))
+
+    async def _run(self, connection: Connection) -> None:
         try:
             await self._script(connection)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return
         finally:
-            writer.close()
+            connection.writer.close()
 
 
 async def echo(connection: Connection) -> None:

@@ -10,7 +10,8 @@ from interceptor.passage import PassedExchange
 from interceptor.routing import Route
 from interceptor.wire.request import RequestReader
 from tests.interceptor.conftest import DataPlane, MakePlane
-from tests.interceptor.fakes import UNAVAILABLE, FakeClient, ManualClock, answer_of, get, ok, turn
+from tests.interceptor.fake_log import UNAVAILABLE
+from tests.interceptor.fakes import FakeClient, ManualClock, answer_of, get, ok, turn
 
 
 def passed(client: FakeClient, plane: DataPlane, path: str = "/read") -> PassedExchange:
@@ -63,6 +64,16 @@ async def test_a_newcomer_does_not_overtake_the_held_ones(make_plane: MakePlane)
     await turn()
     assert [exchange.head.split(b" ")[1] for exchange in plane.passages.started] == [b"/read"]
     assert versions(plane) == [(1, b"/a"), (2, b"/b"), (3, b"/c")]
+
+
+async def test_what_comes_while_the_held_ones_are_being_admitted_goes_behind_them(plane: DataPlane) -> None:
+    """Rule 1: a read that ends at once lets its client's next request in, in the middle of the queue's turn."""
+    plane.admission.admit_passed(passed(FakeClient(), plane))
+    plane.admission.admit(plane.request("/held"))
+    plane.passages.start = lambda _: plane.admission.admit(plane.request("/new"))  # type: ignore[method-assign]
+    plane.admission.open()
+    await turn()
+    assert versions(plane) == [(1, b"/held"), (2, b"/new")]
 
 
 async def test_an_unrecorded_request_passes_when_nothing_is_held(plane: DataPlane) -> None:

@@ -1,4 +1,4 @@
-"""The journal: one sync for everything that came meanwhile, outcomes written behind, and failures that stay failures."""
+"""The journal: one sync for everything that came meanwhile, outcomes written behind, failures that stay failures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from interceptor.journal import OUTCOMES_BATCH_MAX, RELEASE_AT_ONCE, Durability
 from storage_backends.errors import LogFailedError, LogUnavailableError
 from storage_backends.records import Event, Mark, Outcome, Quarantine
 from tests.interceptor.conftest import MakePlane
-from tests.interceptor.fakes import FAILED, UNAVAILABLE, FakeBackend, event, filled, records_of, turn, until
+from tests.interceptor.fake_log import FAILED, UNAVAILABLE, FakeBackend, filled, records_of
+from tests.interceptor.fakes import event, turn, until
 
 
 async def test_one_sync_covers_what_came_before_it_started_and_the_next_all_that_came_meanwhile(

@@ -3,73 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 
-import pytest
-
-from interceptor.address import Address
-from interceptor.counters import Counters
-from interceptor.lane import Lane
-from interceptor.limits import Limits
-from tests.interceptor.fakes import FakeDelivery, ManualClock, event, ok, until
-from tests.interceptor.target import Connection, ScriptedTarget, Script, echo
-
-
-class Rig:
-    """A lane, what it was given, and what it told its owner."""
-
-    def __init__(self, target: Address, **limits: float) -> None:
-        self.losses: list[str] = []
-        self.confirmed = True
-        self.told = asyncio.Event()
-        self.counters = Counters()
-        self.lane = Lane(
-            target, Limits(**limits), self.counters, on_lost=lambda _, why: self._lost(why),  # type: ignore[arg-type]
-            confirm=lambda: self.confirmed,
-        )  # fmt: skip
-        self.deliveries: list[FakeDelivery] = []
-
-    def _lost(self, why: str) -> None:
-        self.losses.append(why)
-        self.told.set()
-
-    def send(self, count: int = 1, method: str = "GET", body: bytes = b"") -> list[FakeDelivery]:
-        first = len(self.deliveries) + 1
-        batch = [
-            FakeDelivery(event(version, method=method, body=body), told=self.told)
-            for version in range(first, first + count)
-        ]
-        self.deliveries.extend(batch)
-        self.lane.send(batch)  # type: ignore[arg-type]
-        return batch
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5.0):
-            while not condition():
-                self.told.clear()
-                await self.told.wait()
-
-    async def all_answered(self) -> None:
-        await self.until(lambda: all(delivery.ended for delivery in self.deliveries))
-        assert [delivery.content for delivery in self.deliveries] == [
-            f"/{delivery.event.version}".encode() for delivery in self.deliveries
-        ]
-
-    async def lost(self) -> str:
-        await self.until(lambda: bool(self.losses))
-        assert len(self.losses) == 1
-        return self.losses[0]
-
-
-@asynccontextmanager
-async def rig(script: Script = echo, **limits: float) -> AsyncIterator[tuple[Rig, ScriptedTarget]]:
-    async with ScriptedTarget(script) as target:
-        made = Rig(target.address, **limits)
-        try:
-            yield made, target
-        finally:
-            await made.lane.close()
+from tests.interceptor.fakes import ManualClock, ok
+from tests.interceptor.lanes import rig
+from tests.interceptor.target import Connection
 
 
 async def test_two_hundred_requests_in_one_write_are_answered_in_order() -> None:
@@ -165,73 +102,13 @@ async def test_an_http_1_0_answer_closes_unless_it_says_otherwise() -> None:
     """RFC 9112 §9.3."""
 
     async def script(connection: Connection) -> None:
-        (request,) = await connection.requests()
+        await connection.requests()
         connection.write(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n/%d" % connection.number)
 
     async with rig(script) as (lane, target):
         lane.send(2)
         await lane.all_answered()
         assert len(target.connections) == 2
-        assert lane.losses == []
-
-
-@pytest.mark.parametrize("how", ["end", "reset"])
-async def test_a_close_that_was_not_announced_is_for_the_owner_to_judge(how: str) -> None:
-    """RFC 9110 §9.2.2: what is unanswered is ambiguous, so it is not sent again by itself."""
-
-    async def script(connection: Connection) -> None:
-        await connection.requests(3)
-        connection.write(ok(b"/1"))
-        await connection.writer.drain()
-        if how == "reset":
-            connection.reset()
-
-    async with rig(script) as (lane, target):
-        lane.send(3)
-        assert "closed the connection" in await lane.lost()
-        sent = lane.lane.take_back_sent()
-        unanswered = [delivery.event.version for delivery in sent]
-        assert unanswered == [2, 3] if how == "end" else unanswered in ([1, 2, 3], [2, 3])
-        assert len(target.connections) == 1
-        assert lane.lane.pending == 0
-
-
-async def test_what_was_not_sent_stays_for_the_next_connection() -> None:
-    """take_back_sent: the same incarnation goes on with what it has never seen."""
-
-    async def script(connection: Connection) -> None:
-        (request,) = await connection.requests()
-        if connection.number == 1:
-            connection.reset()
-        else:
-            connection.write(ok(request.split(" ")[1].encode()))
-            await connection.echo()
-
-    async with rig(script) as (lane, target):
-        lane.lane.window_events = 1
-        lane.send(3)
-        await lane.lost()
-        assert [delivery.event.version for delivery in lane.lane.take_back_sent()] == [1]
-        lane.lane.pump()
-        await lane.until(lambda: lane.deliveries[2].ended)
-        assert target.asked[0] == ["GET /1"]
-        assert target.asked[1] == ["GET /2", "GET /3"]
-
-
-async def test_take_back_returns_everything_in_order_and_forgets_that_the_target_was_serial() -> None:
-    async def script(connection: Connection) -> None:
-        await connection.requests()
-        await connection.reader.read()
-
-    async with rig(script) as (lane, target):
-        lane.lane.window_events = 2
-        lane.lane.serial = True
-        lane.send(4)
-        await until(lambda: target.asked == [["GET /1"]])
-        assert lane.lane.oldest is lane.deliveries[0]
-        assert [delivery.event.version for delivery in lane.lane.take_back()] == [1, 2, 3, 4]
-        assert not lane.lane.serial
-        assert not lane.lane.connected
         assert lane.losses == []
 
 
@@ -269,65 +146,6 @@ async def test_an_idle_connection_is_replaced_before_its_next_use(clock: ManualC
         await lane.all_answered()
         assert target.asked == [["GET /1", "GET /2"], ["GET /3", "GET /4"]]
         assert lane.losses == []
-
-
-async def test_nobody_is_connected_to_that_is_not_the_incarnation_of_this_lane() -> None:
-    """Rule 3: between a death and its detection another incarnation may take the connection."""
-    async with rig() as (lane, target):
-        lane.confirmed = False
-        lane.send(2)
-        assert "another incarnation" in await lane.lost()
-        assert all(asked == [] for asked in target.asked)
-        assert lane.lane.pending == 2
-
-
-async def test_a_target_that_takes_no_connection_is_a_loss() -> None:
-    async with ScriptedTarget(echo) as target:
-        address = target.address
-    lane = Rig(address)
-    lane.send()
-    assert f"no connection to the target at {address}" in await lane.lost()
-    await lane.lane.close()
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        pytest.param(b"SSH-2.0-OpenSSH_9.6\r\n", id="not HTTP"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", id="two lengths"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", id="no chunk size"),
-        pytest.param(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", id="101 that nobody asked for"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000, id="head without an end"),
-        pytest.param(ok(b"/1") + b"more", id="bytes behind the last answer"),
-    ],
-)
-async def test_a_malformed_answer_ends_the_connection(answer: bytes) -> None:
-    """RFC 9112 §6.3, §11.2: after a framing error nobody knows where the next answer begins (rule 8)."""
-
-    async def script(connection: Connection) -> None:
-        await connection.requests()
-        connection.write(answer)
-        await connection.reader.read()
-
-    async with rig(script) as (lane, _):
-        lane.send()
-        assert "malformed" in await lane.lost()
-
-
-async def test_an_answer_to_nobody_ends_the_connection() -> None:
-    """Unsolicited bytes on an idle connection must not become the answer to the next request."""
-
-    async def script(connection: Connection) -> None:
-        await connection.requests()
-        connection.write(ok(b"/1"))
-        await asyncio.sleep(0.01)
-        connection.write(ok(b"/poison"))
-        await connection.reader.read()
-
-    async with rig(script) as (lane, _):
-        lane.send()
-        await lane.all_answered()
-        assert "malformed" in await lane.lost()
 
 
 async def test_interim_answers_come_before_the_final_one() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from tests.interceptor.fakes import event, ok, until
+from tests.interceptor.lanes import rig
 from tests.interceptor.target import Connection
-from tests.interceptor.test_lane import rig
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 

@@ -10,7 +10,8 @@ from interceptor.errors import TargetLostError
 from interceptor.projector import REPLAY_PENDING_EVENTS_MAX, Progress, Projector
 from storage_backends.records import Outcome, Record
 from tests.interceptor.conftest import DataPlane, MakePlane
-from tests.interceptor.fakes import FakeBackend, FakeClient, FakeLane, event, filled, ok, turn
+from tests.interceptor.fake_log import FakeBackend, filled
+from tests.interceptor.fakes import FakeClient, FakeLane, event, get, ok, turn
 
 
 def catch_up(
@@ -19,7 +20,11 @@ def catch_up(
 ) -> asyncio.Task[Progress]:  # fmt: skip
     return asyncio.get_running_loop().create_task(
         projector.catch_up(
-            backend.reader(from_version), from_version, lambda: to_version or backend.last_version, skip or set(), serial
+            backend.reader(from_version),
+            from_version,
+            lambda: to_version or backend.last_version,
+            skip or set(),
+            serial,
         )
     )
 
@@ -110,7 +115,7 @@ async def test_live_events_among_replayed_ones_get_their_answers(make_plane: Mak
     progress = await answer_until_done(lane, catch_up(projector, backend))
     assert lane.versions == [1, 2, 3, 4, 5]
     assert [client.output for client in clients] == [ok(b"/a"), ok(b"/b")]
-    assert (progress.replayed, progress.delivered) == (3, 5)
+    assert (progress.replayed, progress.comparison.unresolved) == (3, 0)
     assert plane.sequencer.outstanding_events == 0
 
 
@@ -200,6 +205,25 @@ async def test_after_a_death_live_events_wait_for_the_next_incarnation(plane: Da
     while plane.backend.syncs_under_way:
         plane.backend.complete()
     assert [client.output for client in clients] == [ok(path) for path in (b"/a", b"/b", b"/c", b"/d")]
+
+
+async def test_a_live_suspect_whose_turn_never_came_waits_for_the_next_incarnation(make_plane: MakePlane) -> None:
+    """Rule 3: the target dies while those before the suspect are still unanswered."""
+    backend = filled(2)
+    plane, lane = make_plane(backend=backend), FakeLane()
+    projector = Projector([lane])  # type: ignore[list-item]
+    plane.sequencer._deliver = projector.deliver
+    await live(plane, "/suspect")
+    work = catch_up(projector, backend, serial=range(3, 4))
+    await turn(2)
+    assert lane.versions == [1, 2]
+    projector.interrupt("the target died")
+    with pytest.raises(TargetLostError):
+        await work
+    projector.take_back()
+    waiting = projector.withdraw(3)
+    assert waiting is not None
+    assert waiting.head == get("/suspect")
 
 
 async def test_what_was_queued_and_not_sent_is_not_to_blame(plane: DataPlane) -> None:

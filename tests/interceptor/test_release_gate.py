@@ -1,13 +1,14 @@
-"""The release gate: no byte of an answer before its event is durable (rule 2), none at all after a failed sync (rule 9)."""
+"""The release gate: no byte of an answer before its event is durable (rule 2), none after a failed sync (rule 9)."""
 
 from __future__ import annotations
 
 import pytest
 
 from interceptor.journal import Durability
-from tests.interceptor.conftest import DataPlane, MakePlane
-from tests.interceptor.fakes import FAILED, FakeBackend, FakeClient, ManualClock, answer_of, ok, records_of, turn
 from storage_backends.records import Outcome
+from tests.interceptor.conftest import DataPlane, MakePlane
+from tests.interceptor.fake_log import FAILED, FakeBackend, records_of
+from tests.interceptor.fakes import FakeClient, ManualClock, answer_of, ok, turn
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -242,5 +243,3 @@ async def test_a_client_that_left_does_not_keep_the_event_from_its_outcome(plane
     plane.journal.flush_outcomes()
     assert records_of(plane.backend, Outcome) == [Outcome(1, 200, 1, 3)]
     assert client.output == b""
-
-

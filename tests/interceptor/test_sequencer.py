@@ -1,4 +1,4 @@
-"""The sequencer: versions 1, 2, 3, … in arrival order, a batch for each turn of the loop, and nothing lost (rules 1, 3)."""
+"""The sequencer: versions 1, 2, 3, … in arrival order, a batch a turn of the loop, and nothing lost (rules 1, 3)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from interceptor.exchange import RecordedExchange
 from storage_backends.records import Event
 from tests.interceptor.conftest import DataPlane, MakePlane
-from tests.interceptor.fakes import FAILED, UNAVAILABLE, FakeClient, answer_of, filled, get, ok, records_of, turn
+from tests.interceptor.fake_log import FAILED, UNAVAILABLE, filled, records_of
+from tests.interceptor.fakes import FakeClient, answer_of, get, ok, turn
 
 
 def send(plane: DataPlane, *paths: str, client: FakeClient | None = None) -> list[RecordedExchange]:

@@ -40,7 +40,7 @@ def number(pattern: str, text: str) -> int:
 
 
 def assert_nothing_is_left(output: str, directory: Path) -> None:
-    ports = [int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", output.split("killed at")[0])]
+    ports = [int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", output.partition("killed at")[0])]
     assert len(ports) == 2
     for port in ports:
         with socket.socket() as probe:
@@ -109,21 +109,22 @@ def test_a_planted_fault_ends_non_zero(damage: str, tmp_path: Path, monkeypatch:
     assert "Try next" not in result.output
 
 
-class TestJournal:
-    operations = {
-        "a": Operation("own", sent_s=1.0, answered_s=2.0),
-        "b": Operation("own", sent_s=3.0, answered_s=4.0),
-        "c": Operation("shared", sent_s=3.5, answered_s=4.5),
-        "unanswered": Operation("shared", sent_s=5.0),
-    }
+OPERATIONS = {
+    "a": Operation("own", sent_s=1.0, answered_s=2.0),
+    "b": Operation("own", sent_s=3.0, answered_s=4.0),
+    "c": Operation("shared", sent_s=3.5, answered_s=4.5),
+    "unanswered": Operation("shared", sent_s=5.0),
+}
 
+
+class TestLedger:
     @pytest.mark.parametrize(
         "journal",
         [["a", "b", "c"], ["a", "c", "b"], ["a", "b", "c", "unanswered"]],
         ids=["in order", "concurrent ones either way", "the unanswered one applied"],
     )
     def test_what_may_be(self, journal: list[str]) -> None:
-        assert check_journal(self.operations, journal) == JournalCheck()
+        assert check_journal(OPERATIONS, journal) == JournalCheck()
 
     @pytest.mark.parametrize(
         ("journal", "expected"),
@@ -138,7 +139,7 @@ class TestJournal:
         ids=["lost", "doubled", "unanswered and doubled", "never sent", "late", "early"],
     )
     def test_what_may_not_be(self, journal: list[str], expected: JournalCheck) -> None:
-        assert check_journal(self.operations, journal) == expected
+        assert check_journal(OPERATIONS, journal) == expected
 
     @pytest.mark.parametrize(
         ("values", "wrong"),
@@ -151,4 +152,4 @@ class TestJournal:
         ],
     )
     def test_counters_stay_within_what_was_asked_for(self, values: dict[str, int], wrong: list[str]) -> None:
-        assert check_values(self.operations, values) == wrong
+        assert check_values(OPERATIONS, values) == wrong

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
 import threading
+import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from scripted import OK, Connection, ScriptedTarget, answering, path_of
@@ -169,7 +172,9 @@ def test_forwarding_fields(scripted: StartScripted, start_interceptor: StartInte
     heads: list[bytes] = []
     interceptor = start_interceptor(scripted(answering(lambda head: heads.append(head) or OK)))
     with Wire(interceptor) as wire:
-        wire.ask(b"GET / HTTP/1.1\r\nHost: shop.test:80\r\nX-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Proto: https\r\n\r\n")
+        wire.ask(
+            b"GET / HTTP/1.1\r\nHost: shop.test:80\r\nX-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Proto: https\r\n\r\n"
+        )
         lines = heads[-1].split(b"\r\n")
         assert b"Host: shop.test:80" in lines
         assert b"X-Forwarded-For: 9.9.9.9, 127.0.0.1" in lines
@@ -204,16 +209,17 @@ def test_clients_that_vanish_leave_nothing_behind(
             connection.send(large if path_of(head) == b"/large" else OK)
 
     interceptor = start_interceptor(scripted(script), *way, "--pool-connections-max", "4")
-    for data in STAGES.values():
+    for stage, data in STAGES.items():
         for leave in (Wire.reset, Wire.close):
             wire = Wire(interceptor)
             wire.send(data)
-            if data == STAGES["in the answer"]:
+            if stage == "in the answer":
                 wire.exactly(1_000)
-            elif data == STAGES["after the answer"]:
-                go_on.set()
+            elif stage == "after the answer":
                 wire.answer()
             leave(wire)
+        if stage == "before the answer":
+            go_on.set()
     with Wire(interceptor) as wire:
         for _ in range(6):
             assert wire.ask(ASK % b"/alive").content == b"ok"
@@ -240,9 +246,7 @@ def test_admin_on_the_same_port(scripted: StartScripted, start_interceptor: Star
 
 
 def test_a_target_that_is_away_is_waited_for(start_interceptor: StartInterceptor, scripted: StartScripted) -> None:
-    interceptor = start_interceptor(
-        f"http://127.0.0.1:{free_port()}", "--hold-time-max-s", "0.1", active=False
-    )
+    interceptor = start_interceptor(f"http://127.0.0.1:{free_port()}", "--hold-time-max-s", "0.1", active=False)
     with Wire(interceptor) as wire:
         answer = wire.ask(ASK % b"/")
         assert is_problem(answer, 503)
@@ -250,6 +254,98 @@ def test_a_target_that_is_away_is_waited_for(start_interceptor: StartInterceptor
 
 
 def _post(url: str) -> None:
-    import urllib.request
-
     urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=20.0).close()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_requests_of_every_route_in_one_write(
+    scripted: StartScripted, start_interceptor: StartInterceptor, tmp_path: Path, seed: int
+) -> None:
+    """Recorded, pooled, bypassed, with and without content, to HEAD: every answer in its place."""
+
+    def script(connection: Connection) -> None:
+        while head := connection.head():
+            body = b""
+            if b"\r\nTransfer-Encoding: chunked" in head:
+                while not body.endswith(b"0\r\n\r\n"):
+                    body += connection.body(1)
+            elif b"\r\nContent-Length: 3" in head:
+                body = connection.body(3)
+            path = path_of(head)
+            size = int(path.rpartition(b"/")[2])
+            content = path + b"|" + b"x" * size
+            head_only = head.startswith(b"HEAD")
+            if size % 2 or head_only:
+                connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content))
+                connection.send(b"" if head_only else content)
+            else:
+                connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+                connection.send(b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content))
+
+    chosen = random.Random(seed)
+    options = ["--bypass", "*:/past/*"] + (["--record", "unsafe"] if seed % 2 else [])
+    if seed >= 2:
+        options += ["--log", f"file:{tmp_path / 'log'}"]
+    interceptor = start_interceptor(scripted(script), *options)
+    requests = b""
+    expected = []
+    for _ in range(120):
+        method = chosen.choice([b"GET", b"GET", b"POST", b"PUT", b"HEAD"])
+        path = b"/%b/%d" % (chosen.choice([b"now", b"past"]), chosen.choice([0, 1, 100, 101, 70_000, 150_001]))
+        framing, body = b"", b""
+        if method in (b"POST", b"PUT"):
+            if chosen.random() < 0.5:
+                framing, body = b"Content-Length: 3\r\n", b"abc"
+            else:
+                framing, body = b"Transfer-Encoding: chunked\r\n", b"3\r\nabc\r\n0\r\n\r\n"
+        requests += b"%b %b HTTP/1.1\r\nHost: a\r\n%b\r\n%b" % (method, path, framing, body)
+        expected.append((method, path))
+    with Wire(interceptor) as wire:
+        sizes = [len(requests)] if seed < 4 else [chosen.randrange(1, 200) for _ in range(500)]
+        at = 0
+        for size in sizes:
+            wire.send(requests[at : at + size])
+            at += size
+        wire.send(requests[at:])
+        if seed % 3 == 0:
+            wire.end_sending()
+        for method, path in expected:
+            answer = wire.answer(to_head=method == b"HEAD")
+            assert answer.status == 200
+            if method != b"HEAD":
+                assert answer.content.partition(b"|")[0] == path
+        if seed % 3 == 0:
+            assert wire.at_end()
+
+
+def test_an_orderly_stop_lets_everybody_finish(scripted: StartScripted, start_interceptor: StartInterceptor) -> None:
+    def script(connection: Connection) -> None:
+        while head := connection.head():
+            if b"Upgrade" in head:
+                connection.send(b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+                while data := connection.receive():
+                    connection.send(data)
+                return
+            connection.body(3)
+            connection.send(OK)
+
+    interceptor = start_interceptor(scripted(script), "--bypass", "POST:/past")
+    upload = b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na"
+    with Wire(interceptor) as idle, Wire(interceptor) as half, Wire(interceptor) as past, Wire(interceptor) as tunnel:
+        half.send(upload % b"/recorded")
+        past.send(upload % b"/past")
+        tunnel.ask(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+        wait_until(lambda: interceptor.metric('interceptor_requests_total{way="bypass"}') == 1, "the upload")
+        wait_until(lambda: interceptor.state()["connections"] == 4, "all four")
+        assert interceptor.process is not None
+        interceptor.process.terminate()
+        assert idle.at_end()
+        for wire in (half, past):
+            answer = wire.ask(b"bc")
+            assert (answer.status, answer.values(b"Connection")) == (200, [b"close"])
+            assert wire.at_end()
+        tunnel.send(b"still there")
+        assert tunnel.exactly(11) == b"still there"
+        tunnel.end_sending()
+        assert tunnel.at_end()
+        assert interceptor.process.wait(10.0) == 0

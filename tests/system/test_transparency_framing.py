@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from queue import Queue
 
 import pytest
 from scripted import OK, Connection, ScriptedTarget, answering, path_of
 from support import RunningInterceptor, Wire, wait_until
 
 ASK = b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n"
-WAYS = ["recorded", "bypassed", "pooled"]
+WAYS = ["recorded", "recorded in files", "bypassed", "pooled"]
 StartScripted = Callable[..., ScriptedTarget]
 StartInterceptor = Callable[..., RunningInterceptor]
 Through = Callable[[ScriptedTarget], RunningInterceptor]
@@ -24,8 +26,14 @@ ANSWERS = {
 
 
 @pytest.fixture(params=WAYS)
-def through(request: pytest.FixtureRequest, start_interceptor: StartInterceptor) -> Through:
-    options = {"recorded": [], "bypassed": ["--bypass", "*:/*"], "pooled": ["--record", "unsafe"]}[request.param]
+def through(request: pytest.FixtureRequest, start_interceptor: StartInterceptor, tmp_path: Path) -> Through:
+    files = ["--log", f"file:{tmp_path / 'log'}"]
+    options = {
+        "recorded": [],
+        "recorded in files": files,
+        "bypassed": ["--bypass", "*:/*"],
+        "pooled": ["--record", "unsafe"],
+    }[request.param]
     return lambda target: start_interceptor(target, *options)
 
 
@@ -122,8 +130,6 @@ class _Handover:
     """Pieces, handed over one by one from the test to the script."""
 
     def __init__(self) -> None:
-        from queue import Queue
-
         self._queue: Queue[bytes] = Queue()
         self.put = self._queue.put
 

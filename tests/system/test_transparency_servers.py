@@ -114,7 +114,7 @@ def test_pipelined_requests_are_answered_in_order(side: Side) -> None:
         with Wire(through) as wire:
             wire.send(requests)
             for n in range(50):
-                assert b"/echo?n=%d\"" % n in wire.answer().content
+                assert b'/echo?n=%d"' % n in wire.answer().content
 
 
 def test_http_1_0(side: Side) -> None:

@@ -129,7 +129,7 @@ async def test_sigkill_is_noticed_and_the_child_is_back_within_milliseconds(
 async def test_backs_off_and_starts_over_after_a_long_life(supervise: Callable[..., Supervisor]) -> None:
     now_s = 0.0
     timers, exits = Timers(), Exits()
-    supervisor = supervise(SLEEPER, exits, now=lambda: now_s, schedule=timers.schedule)
+    supervisor = supervise(SLEEPER, exits, restart_backoff_max_s=5.0, now=lambda: now_s, schedule=timers.schedule)
     supervisor.start()
 
     async def dies() -> None:
@@ -317,3 +317,16 @@ asyncio.run(main())
     readable = partial(select.select, [child], [], [])
     assert readable(10.0)[0] == [child]
     os.close(child)
+
+
+async def test_a_child_that_has_proved_itself_restarts_at_once(supervise: Callable[..., Supervisor]) -> None:
+    timers, exits = Timers(), Exits()
+    supervisor = supervise(SLEEPER, exits, now=lambda: 0.0, schedule=timers.schedule)
+    supervisor.start()
+    for _ in range(3):
+        supervisor.child_has_proved_itself()
+        assert supervisor.pid is not None
+        os.kill(supervisor.pid, signal.SIGKILL)
+        await exits.next()
+        assert supervisor.running
+    assert timers.delays == []

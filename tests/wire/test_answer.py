@@ -209,7 +209,7 @@ class TestHopByHop:
     def test_upgrade_is_remembered(self) -> None:
         """RFC 9110 §7.8."""
         answer = answered(with_fields(101, b"Connection: Upgrade\r\nUpgrade: WebSocket\r\n"))
-        assert (answer.head.upgrade, answer.head.head) == (b"websocket", with_fields(101, b""))
+        assert (answer.head.upgrade, answer.head.head) == (b"WebSocket", with_fields(101, b""))
 
     def test_missing_reason_is_tolerated(self) -> None:
         """RFC 9112 §4: the space is required, the phrase is not; servers leave out both."""

@@ -1,0 +1,104 @@
+"""A data plane with a real lane, a scripted target and a detector that says what the test says."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from interceptor.lane import Lane
+from interceptor.limits import Limits
+from interceptor.projector import Projector
+from interceptor.recovery import OnUnclean, Recovery
+from interceptor.states import Cause, State, StateMachine
+from tests.interceptor.conftest import DataPlane
+from tests.interceptor.fake_log import FakeBackend
+from tests.interceptor.fakes import FakeClient, FakeDetector, until
+from tests.interceptor.target import Script, ScriptedTarget, echo
+
+
+class FakeSupervisor:
+    """Starts the target anew by giving it another identity."""
+
+    def __init__(self, detector: FakeDetector) -> None:
+        self._detector = detector
+        self.restarts = 0
+        self.proved = 0
+
+    async def restart(self) -> None:
+        self.restarts += 1
+        self._detector.identity = f"restarted-{self.restarts}"
+
+    def child_has_proved_itself(self) -> None:
+        self.proved += 1
+
+
+class Rig:
+    """The parts of the ambassador that a recovery moves."""
+
+    def __init__(
+        self, target: ScriptedTarget, backend: FakeBackend, detector: FakeDetector, on_unclean: OnUnclean,
+        supervised: bool, **limits: float,
+    ) -> None:  # fmt: skip
+        self.target = target
+        self.backend = backend
+        self.detector = detector
+        self.machine = StateMachine()
+        self.plane = DataPlane(backend, limits=Limits(**limits))  # type: ignore[arg-type]
+        plane = self.plane
+        self.lane = Lane(
+            target.address, plane.limits, plane.counters,
+            on_lost=lambda lane, why: self.recovery.lane_lost(lane, why), confirm=lambda: self.recovery.confirm(),
+        )  # fmt: skip
+        self.projector = Projector([self.lane])
+        plane.sequencer._deliver = self.projector.deliver
+        self.supervisor = FakeSupervisor(detector) if supervised else None
+        self.recovery = Recovery(
+            self.machine, plane.journal, self.projector, detector, self.supervisor,  # type: ignore[arg-type]
+            plane.limits, plane.counters, on_unclean,
+        )  # fmt: skip
+        self.states: list[State] = []
+        self.machine.add_listener(self._changed)
+
+    def _changed(self, old: State, new: State, cause: Cause) -> None:
+        self.states.append(new)
+        if new is State.ACTIVE:
+            self.plane.admission.open()
+        elif old is State.ACTIVE:
+            self.plane.admission.close()
+
+    async def active(self) -> None:
+        await self.machine.wait_for(lambda state: state is State.ACTIVE, 5.0)
+
+    async def parked(self) -> str:
+        await until(lambda: self.recovery.problem is not None)
+        assert self.machine.state is State.AWAITING
+        assert self.recovery.problem is not None
+        return self.recovery.problem
+
+    def request(self, *paths: str) -> list[FakeClient]:
+        """A request of a client each, all in one turn of the loop."""
+        clients = [FakeClient() for _ in paths]
+        for client, path in zip(clients, paths, strict=True):
+            self.plane.admission.admit(self.plane.request(path, client=client))
+        return clients
+
+    async def answered(self, clients: list[FakeClient]) -> list[int | None]:
+        await until(lambda: all(client.output for client in clients))
+        return [client.status for client in clients]
+
+
+@asynccontextmanager
+async def recovering(
+    script: Script = echo, *, backend: FakeBackend | None = None, detector: FakeDetector | None = None,
+    on_unclean: OnUnclean = OnUnclean.ASSUME_APPLIED, supervised: bool = False, **limits: float,
+) -> AsyncIterator[Rig]:  # fmt: skip
+    async with ScriptedTarget(script) as target:
+        backend = backend or FakeBackend("memory:")
+        backend.url = "memory:"
+        rig = Rig(target, backend, detector or FakeDetector(), on_unclean, supervised, **limits)
+        rig.recovery.start()
+        try:
+            yield rig
+        finally:
+            await rig.recovery.stop()
+            await rig.lane.close()
