@@ -151,7 +151,10 @@ class Ambassador:
         self.hold.release("operator")
         if self.recovery.problem is not None:
             self.recovery.assume_in_step()
-            await self.machine.wait_for(lambda state: state is not State.AWAITING, self.settings.limits.drain_timeout_s)
+            try:
+                await self.machine.wait_for(lambda state: state is State.ACTIVE, self.settings.limits.drain_timeout_s)
+            except TimeoutError:
+                raise NotPossibleNowError(f"no target answers at {self.settings.target}: start it first") from None
 
     async def checkpoint(self) -> dict[str, Fact]:
         """Waiting, drain, note the durable version, Active.  Returns the catalogue's new entry."""
@@ -162,8 +165,10 @@ class Ambassador:
             began_s = monotonic()
             await self.hold.take("checkpoint")
             try:
+                self._refuse_unless_held()
                 version = self.journal.last_version
                 await self.journal.make_durable()
+                self._refuse_unless_held()
                 entries = self.checkpoints()
                 number = int(str(entries[-1]["id"]).rpartition("-")[2]) + 1 if entries else 1
                 entry: dict[str, Fact] = {
@@ -314,7 +319,9 @@ class Ambassador:
 
     def _check_deadlines(self) -> None:
         self.admission.expire()
-        self.lane.refuse_overdue(monotonic() - self.settings.limits.answer_timeout_s)
+        overdue_s = monotonic() - self.settings.limits.answer_timeout_s
+        self.projector.refuse_overdue(overdue_s)
+        self.sequencer.refuse_overdue(overdue_s)
         self._deadlines = asyncio.get_running_loop().call_later(DEADLINES_S, self._check_deadlines)
 
     def _check_versions(self, from_version: int | None, to_version: int | None) -> None:
@@ -323,6 +330,10 @@ class Ambassador:
             raise NotPossibleNowError(f"from={from_version}: the log holds the events {first} to {last}")
         if to_version is not None and not (from_version or 1) <= to_version <= last:
             raise NotPossibleNowError(f"to={to_version}: the log holds the events {first} to {last}")
+
+    def _refuse_unless_held(self) -> None:
+        if self.machine.state is not State.HELD:
+            raise NotPossibleNowError("the target died while it was being drained: there is nothing to checkpoint")
 
     def _refuse_if_failed(self) -> None:
         if self.machine.state is State.FAILED:

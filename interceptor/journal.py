@@ -111,7 +111,9 @@ class Journal:
         self._store_facts()
 
     def _store_facts(self) -> None:
-        self._facts_timer = None
+        if self._facts_timer is not None:
+            self._facts_timer.cancel()
+            self._facts_timer = None
         try:
             self.backend.store_facts(self.facts)
         except LogUnavailableError as error:

@@ -141,11 +141,10 @@ class Lane:
 
     def refuse_overdue(self, arrived_before_s: float) -> None:
         """Answer 504 to the clients of events that have been under way for too long; the events themselves go on."""
-        connection = self._connection
-        if connection is not None:
-            for delivery in connection.in_flight:
-                if not delivery.take_overdue(arrived_before_s):
-                    break
+        in_flight = self._connection.in_flight if self._connection is not None else ()
+        for delivery in (*in_flight, *self._queue):
+            if not delivery.take_overdue(arrived_before_s):
+                break
 
     def drain(self) -> None:
         """Take what the target has to say at its own speed, until `draining` is taken back."""

@@ -268,7 +268,7 @@ class Passage(asyncio.Protocol):
         self._reader = AnswerReader(passages.limits.answer_head_bytes_max)
         self._exchange: PassedExchange | None = None
         self._answer: Answer | None = None
-        self._gated: deque[bytes] = deque()
+        self._gated: deque[tuple[int, bytes]] = deque()
         self._gated_bytes = 0
         self._reading_paused = False
         self._ended: tuple[Exception | None] | None = None
@@ -326,15 +326,17 @@ class Passage(asyncio.Protocol):
             self._exchange.client.resume_upload()
 
     def data_received(self, data: bytes) -> None:
-        if self._gated:
-            self._wait_at_gate(data)
-            return
         gate, version = self._passages.gate, self._passages.delivered_version()
-        if gate.is_open(version):
+        if not self._gated and gate.is_open(version):
             self._take(data)
-        else:
-            self._wait_at_gate(data)
-            gate.after(version, self._pass_gated)
+            return
+        # It may show effects of everything that was delivered until now.
+        self._gated.append((version, data))
+        self._gated_bytes += len(data)
+        if self._gated_bytes > GATED_BYTES_MAX:
+            self._pause_reading()
+        if len(self._gated) == 1:
+            gate.after(version, self._pass_gated, self._drop_gated)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._passages.forget(self)
@@ -344,22 +346,27 @@ class Passage(asyncio.Protocol):
 
     # --- the gate
 
-    def _wait_at_gate(self, data: bytes) -> None:
-        self._gated.append(data)
-        self._gated_bytes += len(data)
-        if self._gated_bytes > GATED_BYTES_MAX:
-            self._pause_reading()
-
     def _pass_gated(self) -> None:
-        data = b"".join(self._gated)
-        self._gated.clear()
-        self._gated_bytes = 0
-        if data:
+        gate = self._passages.gate
+        while self._gated and gate.is_open(self._gated[0][0]):
+            _, data = self._gated.popleft()
+            self._gated_bytes -= len(data)
             self._take(data)
-        if self._ended is not None:
+        if self._gated:
+            gate.after(self._gated[0][0], self._pass_gated, self._drop_gated)
+        elif self._ended is not None:
             self._finish_lost()
         else:
             self.resume()
+
+    def _drop_gated(self) -> None:
+        """The log has failed: what was read may show what is not durable, so nobody gets it (design rule 9)."""
+        self._gated.clear()
+        self._gated_bytes = 0
+        client = self._exchange.client if self._exchange is not None else None
+        self.abort()
+        if client is not None:
+            client.abort()
 
     # --- answers
 

@@ -162,6 +162,19 @@ class Projector:
             if isinstance(delivery, RecordedExchange):
                 self._waiting[delivery.event.version] = delivery
 
+    def give_up_waiting(self) -> list[RecordedExchange]:
+        """Return the live events that no incarnation will get from here any more, oldest first."""
+        waiting = sorted(self._waiting.values(), key=lambda exchange: exchange.event.version)
+        self._waiting.clear()
+        return waiting
+
+    def refuse_overdue(self, arrived_before_s: float) -> None:
+        """Answer 504 to the clients of events that have been under way for too long; the events themselves go on."""
+        for lane in self.lanes:
+            lane.refuse_overdue(arrived_before_s)
+        for exchange in self._waiting.values():
+            exchange.take_overdue(arrived_before_s)
+
     def withdraw(self, version: int) -> RecordedExchange | None:
         """Take a waiting live event out: it was quarantined."""
         return self._waiting.pop(version, None)

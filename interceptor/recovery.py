@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from time import monotonic, time
@@ -28,8 +28,8 @@ from interceptor.target.errors import TargetError
 from interceptor.target.judgement import Verdict, judge_loss, wait_for_target
 from interceptor.target.supervisor import Supervisor
 from interceptor.tasks import TaskGroup
+from interceptor.uncertainty import find_uncertain
 from storage_backends.errors import LogError
-from storage_backends.records import Outcome, Quarantine
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +83,7 @@ class Recovery:
         self._projector = projector
         self._detector = detector
         self._supervisor = supervisor
+        self._target_back_s = 0.0
         self._limits = limits
         self._counters = counters
         self._on_unclean = on_unclean
@@ -160,20 +161,36 @@ class Recovery:
         if self._machine.state is State.FAILED:
             if incident.done is not None:
                 incident.done.set_exception(NotPossibleNowError("the log has failed"))
-        elif incident.assume_in_step:
-            await self._assume_in_step()
-        elif incident.done is not None:
-            await self._reproject(incident)
-        elif self._machine.state is State.SUSPECT:
-            await self._judge(incident)
+            return
+        try:
+            if incident.assume_in_step:
+                await self._assume_in_step()
+            elif incident.done is not None:
+                await self._reproject(incident)
+            elif self._machine.state is State.SUSPECT:
+                await self._judge(incident)
+            elif self._machine.state is State.AWAITING:
+                await self._recover(incident)
+        except TargetError as error:
+            self._park(str(error))
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_S)
+            if self._detector.awaits_connection:
+                continue
+            state = self._machine.state
             lane_open = all(lane.connected for lane in self._projector.lanes)
-            quiet = self._machine.state in (State.ACTIVE, State.HELD)
-            if quiet and not lane_open and not self._detector.awaits_connection and not self.confirm():
+            if state in (State.ACTIVE, State.HELD) and not lane_open and not self.confirm():
                 self._suspect("the target's listening socket changed")
+            elif state is State.AWAITING and self.problem is not None and self._incidents.empty():
+                self._look_for_another()
+
+    def _look_for_another(self) -> None:
+        """A `problem` with one incarnation is none with the next."""
+        seen = self._detector.look()
+        if seen is not None and seen != self.identity:
+            self._incidents.put_nowait(Incident("the target was restarted"))
 
     def _suspect(self, reason: str) -> None:
         state = self._machine.state
@@ -186,6 +203,9 @@ class Recovery:
     async def _judge(self, incident: Incident) -> None:
         assert self.identity is not None
         verdict = await judge_loss(self._detector, self.identity)
+        if self._machine.state is not State.SUSPECT:
+            # The log has failed meanwhile: nothing is delivered any more.
+            return
         if verdict is Verdict.DEAD:
             self._counters.detection.observe(monotonic() - incident.at_s)
             await self._recover(incident)
@@ -231,57 +251,77 @@ class Recovery:
         """
         detected_s = monotonic()
         logger.warning("the target is gone (%s); requests are held until it is back", incident.reason)
-        self._lost(sent)
+        self._blame(self._lost(sent))
+        progress = await self._bring_into_step(lambda: self._project(from_version))
+        if progress is not None:
+            self._report(incident, detected_s, progress)
+        return progress
+
+    async def _bring_into_step(self, project: Callable[[], Awaitable[Progress | None]]) -> Progress | None:
+        """Let `project` bring an incarnation up to the last event, until one survives that."""
         while True:
             try:
                 await self._await_target()
-                back_s = monotonic()
-                progress = await self._project(from_version)
+                progress = await project()
             except TargetLostError as error:
-                logger.warning("the target died during the recovery: %s", error)
-                self._lost()
-                continue
-            except (LogError, TargetError) as error:
+                if await self._survives_loss(str(error)):
+                    continue
+                return None
+            except (LogError, TargetError, NotPossibleNowError) as error:
                 self._park(str(error))
                 return None
-            self._report(incident, detected_s, back_s, progress)
             self._in_step()
             return progress
+
+    async def _survives_loss(self, reason: str) -> bool:
+        """The connection was lost during a projection: return whether to try again, with a new incarnation."""
+        assert self.identity is not None
+        try:
+            verdict = await judge_loss(self._detector, self.identity)
+            if verdict is Verdict.DEAD:
+                logger.warning("the target died during the recovery: %s", reason)
+                self._blame(self._lost())
+                return True
+            if self._supervisor is not None:
+                logger.warning("%s during the recovery, and the target lives: it is started anew", reason)
+                self._lost()
+                await self.restart_target()
+                return True
+        except TargetError as error:
+            reason = f"{reason}; {error}"
+        self._park(
+            f"{reason} while the log was projected into it, and the target lives: what it has applied is unknown; "
+            "restart the target"
+        )
+        return False
 
     async def _await_target(self) -> None:
         self.problem = None
         self.identity = await wait_for_target(self._detector, self._probe)
+        self._target_back_s = monotonic()
         self._machine.apply(Cause.TARGET_READY)
 
     async def _meet(self) -> None:
         """Meet the target for the first time after our own start."""
-        journal = self._journal
-        quarantined = journal.facts.get("quarantined")
+        quarantined = self._journal.facts.get("quarantined")
         if isinstance(quarantined, list):
             self.quarantined.update(version for version in quarantined if isinstance(version, int))
-        while True:
-            try:
-                await self._await_target()
-                in_step = journal.last_version == 0 or journal.facts.get("incarnation") == self.identity
-                if in_step:
-                    self._check_unclean(await self._find_uncertain())
-                elif self._detector.awaits_connection:
-                    raise NotPossibleNowError(
-                        f"the log holds events 1 to {journal.last_version}, and nothing tells whether this target has "
-                        "got them: say `interceptor state Active` if it has, `interceptor reproject` if it is new"
-                    )
-                else:
-                    progress = await self._project(1)
-                    self._report(Incident("our own start"), monotonic(), monotonic(), progress)
-            except TargetLostError as error:
-                logger.warning("the target died during the first projection: %s", error)
-                self._lost()
-                continue
-            except (LogError, TargetError, NotPossibleNowError) as error:
-                self._park(str(error))
-                return
-            self._in_step()
-            return
+        incident = Incident("our own start")
+        progress = await self._bring_into_step(self._project_unless_in_step)
+        if progress is not None:
+            self._report(incident, incident.at_s, progress)
+
+    async def _project_unless_in_step(self) -> Progress | None:
+        journal = self._journal
+        if journal.last_version == 0 or journal.facts.get("incarnation") == self.identity:
+            self._check_unclean(await find_uncertain(journal, self._limits.in_flight_events_max))
+            return None
+        if self._detector.awaits_connection:
+            raise NotPossibleNowError(
+                f"the log holds events 1 to {journal.last_version}, and nothing tells whether this target has got them: "
+                "say `interceptor state Active` if it has, `interceptor reproject` if it is new"
+            )
+        return await self._project(1)
 
     def _check_unclean(self, uncertain: tuple[int, int] | None) -> None:
         """After an unclean stop the living target may have finished the last events, or not."""
@@ -299,29 +339,14 @@ class Recovery:
             )
         logger.error("%s; they are taken as applied (--on-unclean assume-applied). Restart the target to be sure", text)
 
-    async def _find_uncertain(self) -> tuple[int, int] | None:
-        """Return the range of the last events without an outcome, unless we were stopped cleanly."""
-        journal = self._journal
-        last = journal.last_version
-        first = max(journal.backend.first_version, last - self._limits.in_flight_events_max + 1)
-        if last == 0 or first > last or journal.facts.get("clean_stop") == last:
-            return None
-        unanswered = set(range(first, last + 1))
-        reader = journal.reader(first)
-        try:
-            while records := await reader.next_batch(4_096, 4 * 1024 * 1024):
-                for record in records:
-                    if isinstance(record, Outcome | Quarantine):
-                        unanswered.discard(record.version)
-        finally:
-            reader.close()
-        return (min(unanswered), max(unanswered)) if unanswered else None
-
-    def _lost(self, sent: Sequence[Delivery] = ()) -> None:
-        """The incarnation is over: take back what it has not answered, and find whom to blame."""
+    def _lost(self, sent: Sequence[Delivery] = ()) -> list[Delivery]:
+        """The incarnation is over: return what it was sent and has not answered."""
         self._machine.apply(Cause.TARGET_LOST)
-        unanswered = [*sent, *self._projector.take_back()]
         self.uncertain = None
+        return [*sent, *self._projector.take_back()]
+
+    def _blame(self, unanswered: Sequence[Delivery]) -> None:
+        """Find out whether an event is to blame for a death."""
         if unanswered:
             versions = [delivery.event.version for delivery in unanswered]
             logger.info("the target died with the events %d to %d unanswered", versions[0], versions[-1])
@@ -368,8 +393,9 @@ class Recovery:
             journal.append_mark("incarnation", journal.last_version, identity=self.identity)
         self._machine.apply(Cause.IN_STEP)
 
-    def _report(self, incident: Incident, detected_s: float, back_s: float, progress: Progress) -> None:
+    def _report(self, incident: Incident, detected_s: float, progress: Progress) -> None:
         counters = self._counters
+        back_s = self._target_back_s
         now_s = monotonic()
         counters.replayed += progress.replayed
         counters.divergences += progress.comparison.divergences
@@ -413,16 +439,17 @@ class Recovery:
 
     async def _assume_in_step(self) -> None:
         """An operator says that the target holds every event."""
-        try:
-            await self._await_target()
-        except TargetError as error:
-            self._park(str(error))
-            return
-        logger.warning("an operator says that the target holds every event up to %d", self._journal.last_version)
+        await self._await_target()
+        last = self._journal.last_version
+        logger.warning("an operator says that the target holds every event up to %d", last)
+        for live in self._projector.give_up_waiting():
+            live.take_refusal(
+                502, f"it is not known whether event {live.event.version} was applied; it is taken as such"
+            )
         self._in_step()
 
     def _park(self, problem: str) -> None:
-        """The log can't give what the target needs: say so, and wait for an operator (design rule 8)."""
+        """Only a new incarnation or an operator can help: say so, and wait (design rule 8)."""
         self.problem = problem
         logger.critical("the target can't be brought into step: %s", problem)
         self._projector.take_back()

@@ -99,12 +99,14 @@ class ReleaseGate:
         """Whether every event up to `version` is durable."""
         return version <= self._journal.release_version
 
-    def after(self, version: int, release: Callable[[], None]) -> None:
-        """Call `release` when every event up to `version` is durable; at once if that is so already."""
+    def after(self, version: int, release: Callable[[], None], drop: Callable[[], None]) -> None:
+        """Call `release` when every event up to `version` is durable, or `drop` when that can't be any more."""
         if version <= self._journal.release_version:
             release()
+        elif self._journal.failure is not None:
+            drop()
         else:
-            self._wait(version, release)
+            self._wait(version, _PassageRelease(release, drop))
 
     def drop_all(self, error: LogError) -> None:
         """The log has failed: what waits is cut, because whether it is durable will never be known (design rule 9)."""
@@ -112,6 +114,8 @@ class ReleaseGate:
         for _, _, release in waiting:
             if isinstance(release, _Release | _StreamRelease):
                 self._refuse_undurable(release.exchange, error)
+            elif isinstance(release, _PassageRelease):
+                release.drop()
 
     @staticmethod
     def _refuse_undurable(exchange: RecordedExchange, error: LogError) -> None:
@@ -156,3 +160,16 @@ class _StreamRelease:
 
     def __call__(self) -> None:
         self.stream.release()
+
+
+class _PassageRelease:
+    """What an unrecorded connection has got from the target, and waits."""
+
+    __slots__ = ("_release", "drop")
+
+    def __init__(self, release: Callable[[], None], drop: Callable[[], None]) -> None:
+        self._release = release
+        self.drop = drop
+
+    def __call__(self) -> None:
+        self._release()

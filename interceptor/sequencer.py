@@ -67,6 +67,12 @@ class Sequencer:
         if self.on_idle is not None and self.outstanding_events == 0:
             self.on_idle()
 
+    def refuse_overdue(self, arrived_before_s: float) -> None:
+        """Answer 504 to the clients of events that the log has not taken for too long; they stay history."""
+        if self.blocked:
+            for exchange in self._batch:
+                exchange.take_overdue(arrived_before_s)
+
     def _flush(self) -> None:
         self._scheduled = False
         try:

@@ -261,7 +261,6 @@ async def test_a_password_in_the_logs_url_is_not_shown() -> None:
         assert (await at.control("GET", "/state")).json["log"]["url"] == "postgresql://me:***@db/log"
 
 
-@pytest.mark.xfail(strict=True, reason="checkpoint() takes the end of the hold's wait for quiet, whatever the state is")
 async def test_a_target_that_dies_during_the_drain_is_not_checkpointed() -> None:
     """Rule 4: a checkpoint at n holds the effects of exactly 1…n, and there is nobody who holds them."""
 

@@ -110,7 +110,6 @@ async def test_a_quarantined_event_without_an_outcome_is_not_in_doubt() -> None:
         assert rig.recovery.uncertain is None
 
 
-@pytest.mark.xfail(strict=True, reason="nobody looks for another incarnation while the recovery is parked")
 async def test_a_target_that_is_restarted_while_it_is_parked_is_projected() -> None:
     """What --on-unclean wait tells the operator to do: "restart the target"."""
     detector = FakeDetector("life-1")

@@ -232,7 +232,6 @@ async def test_a_target_that_dies_during_the_projection_gets_it_from_the_beginni
         assert [asked for asked in rig.target.asked if asked][-1] == ["GET /1", "GET /2", "GET /3"]
 
 
-@pytest.mark.xfail(strict=True, reason="a loss during a projection is never judged: the loop in _recover and _meet")
 async def test_a_living_target_that_breaks_the_connection_during_the_projection_gets_nothing_twice() -> None:
     """Rule 3: exactly once to each incarnation, also where the projection is what was interrupted."""
 
@@ -260,7 +259,6 @@ async def test_a_log_without_room_at_the_end_of_a_projection_only_delays() -> No
         await rig.machine.wait_for(lambda state: state is State.ACTIVE, 0.5)
 
 
-@pytest.mark.xfail(strict=True, reason="_judge applies SAME_INCARNATION in FAILED: the recovery's task ends")
 async def test_a_log_that_fails_while_a_loss_is_judged_is_no_defect(caplog: pytest.LogCaptureFixture) -> None:
     """Rule 9: the failed state is final, and nobody stumbles over it."""
 
@@ -280,7 +278,6 @@ async def test_a_log_that_fails_while_a_loss_is_judged_is_no_defect(caplog: pyte
         assert "recovery has failed" not in caplog.text
 
 
-@pytest.mark.xfail(strict=True, reason="_assume_in_step leaves the live events that wait in the projector")
 async def test_live_events_that_were_in_flight_when_it_parked_are_answered_after_the_operators_word() -> None:
     """Rule 3 and bounded waiting: they are in history; their clients must hear something and drains must end."""
     backend = filled(2)

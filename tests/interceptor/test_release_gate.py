@@ -86,8 +86,8 @@ async def test_what_may_show_effects_of_a_version_waits_for_it(plane: DataPlane)
     await deliver(plane, FakeClient(), FakeClient())
     released: list[int] = []
     assert not plane.gate.is_open(2)
-    plane.gate.after(2, lambda: released.append(2))
-    plane.gate.after(0, lambda: released.append(0))
+    plane.gate.after(2, lambda: released.append(2), lambda: released.append(-2))
+    plane.gate.after(0, lambda: released.append(0), lambda: released.append(-1))
     assert released == [0]
     plane.backend.complete()
     assert released == [0, 2]
@@ -98,7 +98,7 @@ async def test_versions_are_released_in_order_whatever_the_order_of_the_answers(
     await deliver(plane, *[FakeClient() for _ in range(4)])
     released: list[int] = []
     for version in (4, 1, 3, 2):
-        plane.gate.after(version, lambda version=version: released.append(version))
+        plane.gate.after(version, lambda version=version: released.append(version), released.clear)
     plane.backend.complete()
     assert released == [1, 2, 3, 4]
 

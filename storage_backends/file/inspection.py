@@ -1,0 +1,219 @@
+"""Looking at a file log without opening it: what each segment holds, and every damage, not only the first.
+
+Nothing is locked or changed, so this works beside the writer.  What looks like a torn end is looked at again for
+`patience_s`: a writer in the middle of a frame goes on, a crash does not.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from storage_backends.errors import LogConfigurationError, LogDamagedError
+from storage_backends.file.directory import check_ours, list_segments
+from storage_backends.file.salvage import find_resumption
+from storage_backends.file.segment import HEADER_BYTES, Segment, check_header
+from storage_backends.file.stream import FrameStream
+from storage_backends.records import Event, Record
+
+PATIENCE_S = 0.2
+_LOOKS = 4
+
+
+class Hole(NamedTuple):
+    """Bytes of a segment that can't be read as the log's continuation.
+
+    `next_version` was expected there; `resumed_version` is the first event behind it, None if none follows in the
+    segment.  `exact`: see `salvage.Resumption`.
+    """
+
+    offset_bytes: int
+    end_bytes: int
+    problem: str
+    next_version: int
+    resumed_version: int | None
+    exact: bool
+
+
+class Damage(NamedTuple):
+    """One thing that is wrong: where, what, and what is gone by it."""
+
+    place: str
+    offset_bytes: int
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.place} at byte {self.offset_bytes}: {self.problem}"
+
+
+class SegmentInspection:
+    """What one segment holds.  Complete once `blocks` is exhausted."""
+
+    def __init__(self, segment: Segment, *, is_last: bool, patience_s: float) -> None:
+        self.path = segment.path
+        self.first_version = segment.first_version
+        self.next_version = segment.first_version
+        self.is_last = is_last
+        self.size_bytes = segment.end_bytes
+        self.records = 0
+        self.events = 0
+        self.first_time_ns: int | None = None
+        self.last_time_ns: int | None = None
+        self.previous_bytes: int | None = None
+        self.header_problem: str | None = None
+        self.holes: list[Hole] = []
+        self._patience_s = patience_s
+
+    @property
+    def damaged(self) -> bool:
+        return bool(self.holes or self.header_problem)
+
+    def blocks(self) -> Iterator[list[Record]]:
+        """Yield the records that can be read. Raises LogConfigurationError (newer format), FileNotFoundError."""
+        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._await_header(fd)
+            self._read_header(fd)
+            stream = FrameStream(fd, self.path, min(HEADER_BYTES, self.size_bytes), self.first_version)
+            while True:
+                before_version = stream.next_version
+                records = stream.read(self.size_bytes)
+                if records:
+                    self._count(records, stream.next_version - before_version)
+                    self.next_version = stream.next_version
+                    yield records
+                    continue
+                if stream.offset_bytes >= self.size_bytes:
+                    # The file may have grown since it was listed.
+                    grown_bytes = os.fstat(fd).st_size
+                    if grown_bytes <= self.size_bytes:
+                        break
+                    self.size_bytes = grown_bytes
+                    continue
+                following = self._grown(fd, stream) or self._behind(fd, stream)
+                if following is None:
+                    break
+                stream = following
+        finally:
+            os.close(fd)
+
+    def _read_header(self, fd: int) -> None:
+        header = os.pread(fd, HEADER_BYTES, 0)
+        try:
+            self.previous_bytes = check_header(header, self.path, self.first_version)
+        except LogDamagedError as error:
+            prefix = f"{error.place} at byte {error.offset_bytes}: "
+            self.header_problem = str(error).removeprefix(prefix).removesuffix("; nothing was touched")
+
+    def _await_header(self, fd: int) -> None:
+        """Give a writer that has just created the segment the time to write its beginning."""
+        for _ in range(_LOOKS if self.is_last and self._patience_s > 0 else 0):
+            if self.size_bytes >= HEADER_BYTES:
+                return
+            time.sleep(self._patience_s / _LOOKS)
+            self.size_bytes = os.fstat(fd).st_size
+
+    def _grown(self, fd: int, stream: FrameStream) -> FrameStream | None:
+        """Look again at the end of the last segment, as long as it may be in the middle of a write."""
+        for _ in range(_LOOKS if self.is_last and self._patience_s > 0 else 0):
+            time.sleep(self._patience_s / _LOOKS)
+            self.size_bytes = os.fstat(fd).st_size
+            again = FrameStream(fd, self.path, stream.offset_bytes, stream.next_version)
+            records = again.read(self.size_bytes)
+            if records or again.offset_bytes >= self.size_bytes:
+                return FrameStream(fd, self.path, stream.offset_bytes, stream.next_version)
+        return None
+
+    def _behind(self, fd: int, stream: FrameStream) -> FrameStream | None:
+        """Note the hole at the stream's place; return a stream behind it, None if nothing good follows."""
+        offset_bytes, next_version = stream.offset_bytes, stream.next_version
+        problem = stream.problem or "the frame is cut off"
+        try:
+            tail = os.pread(fd, self.size_bytes - offset_bytes, offset_bytes)
+        except OSError as error:
+            tail, problem = b"", f"the disk can't read it ({error.strerror})"
+        found = find_resumption(tail, next_version)
+        if found is None:
+            self.holes.append(Hole(offset_bytes, self.size_bytes, problem, next_version, None, False))
+            return None
+        resumed_bytes = offset_bytes + found.offset_bytes
+        self.holes.append(Hole(offset_bytes, resumed_bytes, problem, next_version, found.version, found.exact))
+        return FrameStream(fd, self.path, resumed_bytes, found.version or next_version)
+
+    def _count(self, records: list[Record], events: int) -> None:
+        self.records += len(records)
+        if not events:
+            return
+        self.events += events
+        if self.first_time_ns is None:
+            self.first_time_ns = next(record.time_ns for record in records if type(record) is Event)
+        self.last_time_ns = next(record.time_ns for record in reversed(records) if type(record) is Event)
+
+
+def inspected_segments(directory: Path, patience_s: float = PATIENCE_S) -> list[SegmentInspection]:
+    """Return the segments of the log in the directory, still to be read. Raises LogConfigurationError."""
+    try:
+        segments = list_segments(directory)
+        if not segments:
+            check_ours(directory)
+    except FileNotFoundError as error:
+        raise LogConfigurationError(f"there is no log in {directory}: the directory does not exist") from error
+    except NotADirectoryError as error:
+        raise LogConfigurationError(f"there is no log in {directory}: it is a file, not a directory") from error
+    except OSError as error:
+        raise LogConfigurationError(f"the log in {directory} can't be read: {error.strerror}") from error
+    last = len(segments) - 1
+    return [
+        SegmentInspection(segment, is_last=at == last, patience_s=patience_s) for at, segment in enumerate(segments)
+    ]
+
+
+def damages_of(segments: list[SegmentInspection]) -> list[Damage]:
+    """Return what is wrong in and between segments that have been read, in the log's order."""
+    damages: list[Damage] = []
+    before: SegmentInspection | None = None
+    for segment in segments:
+        place = str(segment.path)
+        if before is not None:
+            damages += _between(before, segment)
+        if segment.header_problem:
+            damages.append(Damage(place, 0, segment.header_problem))
+        for hole in segment.holes:
+            damages.append(Damage(place, hole.offset_bytes, f"{hole.problem}; {_lost(hole)}"))
+        before = segment
+    return damages
+
+
+def _between(before: SegmentInspection, segment: SegmentInspection) -> list[Damage]:
+    place, gap = str(segment.path), (before.next_version, segment.first_version - 1)
+    if segment.first_version > before.next_version and not before.holes:
+        problem = f"the segment does not continue version {gap[0] - 1}: {versions_text(*gap)} missing before it"
+        return [Damage(place, 0, f"{problem}, a segment or the end of one is lost")]
+    if segment.first_version > before.next_version:
+        return [Damage(place, 0, f"{versions_text(*gap)} missing before this segment")]
+    if segment.first_version < before.next_version:
+        return [Damage(place, 0, f"the segment begins with version {segment.first_version}, which stands before it")]
+    if segment.previous_bytes is not None and segment.previous_bytes != before.size_bytes:
+        problem = (
+            f"the segment ends here, but had {segment.previous_bytes} bytes when the next one was begun: records other "
+            "than events are missing or doubled at its end"
+        )
+        return [Damage(str(before.path), before.size_bytes, problem)]
+    return []
+
+
+def _lost(hole: Hole) -> str:
+    unread_bytes = hole.end_bytes - hole.offset_bytes
+    if hole.resumed_version is None:
+        return f"{unread_bytes} bytes can't be read, no event follows in this segment"
+    if hole.resumed_version == hole.next_version:
+        return f"{unread_bytes} bytes can't be read, which hold no event: the versions go on behind them"
+    return f"{unread_bytes} bytes can't be read, {versions_text(hole.next_version, hole.resumed_version - 1)} in them"
+
+
+def versions_text(first: int, last: int) -> str:
+    """Return "event 5 is" or "events 5 to 9 are"."""
+    return f"event {first} is" if first == last else f"events {first} to {last} are"
