@@ -123,6 +123,9 @@ class Admission:
 
     def _hold(self, exchange: Exchange) -> None:
         limits = self._limits
+        if self._open and not self._held:
+            full = self._sequencer.outstanding_events >= self._events_max
+            self._counters.limits_reached["in_flight_events_max" if full else "in_flight_bytes_max"] += 1
         if self._refuse_all is not None:
             self._refuse(exchange, self._refuse_all, "failed")
         elif len(self._held) >= limits.hold_requests_max:

@@ -200,8 +200,8 @@ class ClientConnection(asyncio.Protocol):
         listener.intake_bytes += self._reader.body_bytes - self._intake_bytes
         self._intake_bytes = self._reader.body_bytes
         if listener.intake_bytes > listener.limits.intake_bytes_max:
-            listener.counters.limits_reached["intake_bytes_max"] += 1
-            raise RequestError(503, f"more than {listener.limits.intake_bytes_max} bytes of contents are being read")
+            most = listener.limits.intake_bytes_max
+            raise RequestError(503, f"more than {most} bytes of contents are being read", "intake_bytes_max")
 
     def _release_intake(self) -> None:
         self._listener.intake_bytes -= self._intake_bytes
@@ -210,8 +210,8 @@ class ClientConnection(asyncio.Protocol):
     def _refuse(self, error: RequestError) -> None:
         """Answer a request that can't be accepted, behind the answers that are still to come, and read no more."""
         listener = self._listener
-        if error.status in _LIMIT_OF_STATUS:
-            listener.counters.limits_reached[_LIMIT_OF_STATUS[error.status]] += 1
+        if error.limit is not None:
+            listener.counters.limits_reached[error.limit] += 1
         self._last = True
         self._request = None
         self._release_intake()
@@ -447,7 +447,6 @@ class ClientConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
 
-_LIMIT_OF_STATUS = {431: "head_bytes_max", 414: "target_bytes_max", 413: "body_bytes_max"}
 _LIMIT_OF_PHASE: dict[str, str | None] = {
     "closing": "client_write_timeout_s",
     "blocked": "client_write_timeout_s",

@@ -27,6 +27,8 @@ from interceptor.wire.errors import AnswerError
 _content_digest = xxhash.xxh3_64_intdigest
 _LENGTH = Framing.LENGTH
 
+SERIAL_AFTER = 2
+
 
 class Lane:
     """Delivers in order.  `on_lost(lane, reason)` is called when the connection breaks, or can't be made.
@@ -58,6 +60,7 @@ class Lane:
         self._queue: deque[Delivery] = deque()
         self._connection: LaneConnection | None = None
         self._connecting = False
+        self._single_answers = 0
         self._tasks = TaskGroup("lane")
 
     @property
@@ -129,6 +132,7 @@ class Lane:
         unanswered.extend(self._queue)
         self._queue.clear()
         self.serial = False
+        self._single_answers = 0
         return unanswered
 
     def take_back_sent(self) -> list[Delivery]:
@@ -170,6 +174,8 @@ class Lane:
                 )
         except (OSError, TimeoutError) as error:
             self._connecting = False
+            if isinstance(error, TimeoutError):
+                self.counters.limits_reached["connect_timeout_s"] += 1
             self._on_lost(self, f"no connection to the target at {self.target}: {error or 'timed out'}")
             return
         self._connecting = False
@@ -196,8 +202,9 @@ class Lane:
         """The target said that it reads no more: what was behind the last answer goes on a new connection."""
         unprocessed = connection.give_back()
         self.counters.resent += len(unprocessed)
-        if connection.answered == 1:
-            self.serial = True
+        # One answer a connection, twice in a row, is a habit; once may be the last of a server's keep-alive budget.
+        self._single_answers = self._single_answers + 1 if connection.answered == 1 else 0
+        self.serial = self.serial or self._single_answers >= SERIAL_AFTER
         self._queue.extendleft(reversed(unprocessed))
         self._drop_connection()
         if self._queue:
@@ -289,6 +296,8 @@ class LaneConnection(asyncio.Protocol):
         try:
             self._read_answers()
         except AnswerError as error:
+            if error.limit is not None:
+                self._lane.counters.limits_reached[error.limit] += 1
             self._lose(f"the target's answer is malformed: {error.reason}")
 
     def eof_received(self) -> bool:

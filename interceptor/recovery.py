@@ -203,8 +203,10 @@ class Recovery:
     async def _judge(self, incident: Incident) -> None:
         assert self.identity is not None
         verdict = await judge_loss(self._detector, self.identity)
-        if self._machine.state is not State.SUSPECT:
-            # The log has failed meanwhile: nothing is delivered any more.
+        if self._machine.state is State.FAILED:
+            # The log has failed meanwhile: nothing will be delivered again, so nobody needs to wait.
+            for delivery in self._projector.take_back():
+                delivery.take_refusal(502, "the target closed the connection, and the log has failed")
             return
         if verdict is Verdict.DEAD:
             self._counters.detection.observe(monotonic() - incident.at_s)

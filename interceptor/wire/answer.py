@@ -128,7 +128,7 @@ class AnswerReader:
             return None
         end = match.end()
         if end - position > self._head_max:
-            self._fail(f"head larger than {self._head_max} bytes")
+            self._fail(f"head larger than {self._head_max} bytes", "answer_head_bytes_max")
         minor, digits = match.groups()
         status = int(digits)
         answer = Answer(status, buffer[position:end])
@@ -251,11 +251,11 @@ class AnswerReader:
         head_bytes = len(self._buffer) - self._position
         self._scanned = head_bytes
         if head_bytes >= self._head_max:
-            self._fail(f"head larger than {self._head_max} bytes")
+            self._fail(f"head larger than {self._head_max} bytes", "answer_head_bytes_max")
         start = self._buffer[self._position : self._position + 7]
         if not b"HTTP/1.".startswith(start):
             self._fail("not an HTTP/1.x answer")
 
-    def _fail(self, reason: str) -> NoReturn:
-        self._error = AnswerError(reason)
+    def _fail(self, reason: str, limit: str | None = None) -> NoReturn:
+        self._error = AnswerError(reason, limit)
         raise self._error

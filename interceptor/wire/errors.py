@@ -10,10 +10,12 @@ from __future__ import annotations
 class MessageError(Exception):
     """A message that breaks RFC 9110 or 9112.  `status` is what its sender is told, `reason` the rule that it broke."""
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, limit: str | None = None) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        # The limit that was reached, by its name, where it is that.
+        self.limit = limit
 
 
 class RequestError(MessageError):
@@ -23,5 +25,5 @@ class RequestError(MessageError):
 class AnswerError(MessageError):
     """From the target: the client gets 502 (RFC 9110 §15.6.3), and the connection to the target is given up."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(502, reason)
+    def __init__(self, reason: str, limit: str | None = None) -> None:
+        super().__init__(502, reason, limit)

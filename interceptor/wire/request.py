@@ -186,11 +186,11 @@ class RequestReader:
     def _check_sizes(self, request: Request) -> None:
         line_end = request.lines.index(b"\r\n")
         if line_end > self._target_max + len(request.method) + 10:
-            self._fail(RequestError(414, f"request target longer than {self._target_max} bytes"))
+            self._fail(RequestError(414, f"request target longer than {self._target_max} bytes", "target_bytes_max"))
         if len(request.lines) + 2 > self._head_max:
-            self._fail(RequestError(431, f"request head larger than {self._head_max} bytes"))
+            self._fail(RequestError(431, f"request head larger than {self._head_max} bytes", "head_bytes_max"))
         if request.lines.count(b"\n") - 1 > self._fields_max:
-            self._fail(RequestError(431, f"more than {self._fields_max} field lines"))
+            self._fail(RequestError(431, f"more than {self._fields_max} field lines", "fields_max"))
 
     def _steer(self, request: Request) -> None:
         """Look at the fields that decide framing and connection handling; refuse what is ambiguous."""
@@ -301,7 +301,7 @@ class RequestReader:
             raise self._error
         left = self._left
         if left > bytes_max or self.body_bytes > bytes_max:
-            self._fail(RequestError(413, f"content larger than {bytes_max} bytes"))
+            self._fail(RequestError(413, f"content larger than {bytes_max} bytes", "body_bytes_max"))
         if self._chunked is None and not self._parts:
             if not left:
                 return b""
@@ -315,7 +315,7 @@ class RequestReader:
         while piece is not None:
             self._parts.append(piece)
             if self.body_bytes > bytes_max:
-                self._fail(RequestError(413, f"content larger than {bytes_max} bytes"))
+                self._fail(RequestError(413, f"content larger than {bytes_max} bytes", "body_bytes_max"))
             piece = self.read_piece()
         if not self.body_complete:
             return None
@@ -368,9 +368,9 @@ class RequestReader:
         space = buffer.find(b" ", start)
         target_bytes = (line_end if line_end >= 0 else len(buffer)) - (space + 1) - len(b" HTTP/1.1\r")
         if space >= 0 and target_bytes > self._target_max:
-            self._fail(RequestError(414, f"request target longer than {self._target_max} bytes"))
+            self._fail(RequestError(414, f"request target longer than {self._target_max} bytes", "target_bytes_max"))
         if head_bytes >= self._head_max:
-            self._fail(RequestError(431, f"request head larger than {self._head_max} bytes"))
+            self._fail(RequestError(431, f"request head larger than {self._head_max} bytes", "head_bytes_max"))
 
     @staticmethod
     def _diagnose(head: bytes) -> RequestError:

@@ -17,7 +17,7 @@ from storage_backends.file.segment import HEADER_BYTES
 
 @dataclass
 class KeptSegment:
-    """A segment that stays: `ranges` of its bytes behind the header; `cut_bytes` are left out of it."""
+    """A segment that stays: `ranges` of its bytes, behind the header; `excised` and `cut` are left out."""
 
     path: Path
     first_version: int
@@ -80,7 +80,10 @@ def make_plan(segments: Sequence[SegmentInspection], facts: Mapping[str, Fact]) 
             plan.moved.append(segment)
             continue
         following = segments[at + 1].first_version if at + 1 < len(segments) else None
-        kept = _kept(segment, following, 0 if at == 0 else previous_bytes, keep_empty=at == 0)
+        if at == 0:
+            # Of a trimmed log: the length of a segment that is no longer there, which nobody compares.
+            previous_bytes = segment.previous_bytes or 0
+        kept = _kept(segment, following, previous_bytes, keep_empty=at == 0)
         if kept is None:
             ended = True
             plan.moved.append(segment)
@@ -108,7 +111,8 @@ def _kept(
         if hole.offset_bytes > begin_bytes:
             kept.ranges.append((begin_bytes, hole.offset_bytes))
         resumed = following if hole.resumed_version is None else hole.resumed_version
-        if not hole.exact or resumed != hole.next_version:
+        # Behind the segment's end comes another file, which can't be part of a body.
+        if resumed != hole.next_version or not (hole.exact or hole.resumed_version is None):
             kept.cut = hole
             break
         kept.excised.append(hole)
@@ -120,7 +124,7 @@ def _kept(
         return None
     if segment.header_problem:
         kept.header_problem = segment.header_problem
-    elif segment.previous_bytes != previous_bytes and not (keep_empty and segment.previous_bytes is not None):
+    elif segment.previous_bytes != previous_bytes:
         kept.header_problem = (
             f"it says that the segment before has {segment.previous_bytes} bytes, which has {previous_bytes}"
         )
@@ -133,10 +137,7 @@ def _note_losses(plan: RepairPlan, segments: Sequence[SegmentInspection]) -> Non
         begin_version = segment.first_version
         for hole in segment.holes:
             _note_readable(plan, begin_version, hole.next_version - 1)
-            if hole.resumed_version is not None:
-                begin_version = hole.resumed_version
-            else:
-                begin_version = hole.next_version
+            begin_version = hole.resumed_version or hole.next_version
         _note_readable(plan, begin_version, segment.next_version - 1)
     if plan.moved:
         named = [segment.first_version - 1 for segment in plan.moved]

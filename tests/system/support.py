@@ -183,7 +183,11 @@ class Wire:
         if receive_buffer_bytes is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
         self.socket.settimeout(SOCKET_TIMEOUT_S)
-        self.socket.connect((server.host, server.port))
+        try:
+            self.socket.connect((server.host, server.port))
+        except OSError:
+            self.socket.close()
+            raise
         self._buffer = b""
 
     def __enter__(self) -> Wire:

@@ -27,13 +27,8 @@ def is_problem(message: Message, status: int) -> bool:
 
 
 @pytest.mark.parametrize("way", [[], ["--bypass", "*:/*"], ["--record", "unsafe"]])
-@pytest.mark.parametrize(
-    "request_bytes",
-    [ASK % b"/a", b"GET /a HTTP/1.0\r\n\r\n", b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"],
-    ids=["http1.1", "http1.0", "close"],
-)
 def test_a_client_that_ends_its_sending_side_gets_its_answer(
-    scripted: StartScripted, start_interceptor: StartInterceptor, way: list[str], request_bytes: bytes
+    scripted: StartScripted, start_interceptor: StartInterceptor, way: list[str]
 ) -> None:
     """As with `nc -N`; the server here, like Go's and Node's, answers such a client."""
     go_on = threading.Event()
@@ -44,13 +39,16 @@ def test_a_client_that_ends_its_sending_side_gets_its_answer(
             connection.send(OK)
 
     interceptor = start_interceptor(scripted(script), *way)
-    with Wire(interceptor) as wire:
-        wire.send(request_bytes)
-        wire.end_sending()
-        wait_until(lambda: interceptor.metric("interceptor_connections") >= 1, "the connection")
-        go_on.set()
-        assert wire.answer().content == b"ok"
-        assert wire.at_end()
+    closing = b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    for data in (ASK % b"/a", b"GET /a HTTP/1.0\r\n\r\n", closing):
+        go_on.clear()
+        with Wire(interceptor) as wire:
+            wire.send(data)
+            wire.end_sending()
+            wait_until(lambda: interceptor.metric("interceptor_connections") >= 1, "the connection")
+            go_on.set()
+            assert wire.answer().content == b"ok"
+            assert wire.at_end()
 
 
 def test_pipelined_answers_arrive_after_the_sending_side_has_ended(
@@ -257,7 +255,7 @@ def _post(url: str) -> None:
     urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=20.0).close()
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_requests_of_every_route_in_one_write(
     scripted: StartScripted, start_interceptor: StartInterceptor, tmp_path: Path, seed: int
 ) -> None:
@@ -301,7 +299,7 @@ def test_requests_of_every_route_in_one_write(
         requests += b"%b %b HTTP/1.1\r\nHost: a\r\n%b\r\n%b" % (method, path, framing, body)
         expected.append((method, path))
     with Wire(interceptor) as wire:
-        sizes = [len(requests)] if seed < 4 else [chosen.randrange(1, 200) for _ in range(500)]
+        sizes = [len(requests)] if seed < 3 else [chosen.randrange(1, 200) for _ in range(500)]
         at = 0
         for size in sizes:
             wire.send(requests[at : at + size])

@@ -11,7 +11,7 @@ from scripted import OK, Connection, ScriptedTarget, answering, path_of
 from support import RunningInterceptor, Wire, wait_until
 
 ASK = b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n"
-WAYS = ["recorded", "recorded in files", "bypassed", "pooled"]
+WAYS = ["recorded", "bypassed", "pooled"]
 StartScripted = Callable[..., ScriptedTarget]
 StartInterceptor = Callable[..., RunningInterceptor]
 Through = Callable[[ScriptedTarget], RunningInterceptor]
@@ -29,8 +29,7 @@ ANSWERS = {
 def through(request: pytest.FixtureRequest, start_interceptor: StartInterceptor, tmp_path: Path) -> Through:
     files = ["--log", f"file:{tmp_path / 'log'}"]
     options = {
-        "recorded": [],
-        "recorded in files": files,
+        "recorded": files,
         "bypassed": ["--bypass", "*:/*"],
         "pooled": ["--record", "unsafe"],
     }[request.param]

@@ -1,0 +1,87 @@
+"""From a URL to something that can be read, without becoming the log's writer where that is possible."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from interceptor.logview.errors import LogViewError
+from storage_backends import open_log
+from storage_backends.backend import Fact, LogBackend, LogReader
+from storage_backends.errors import LogLockedError
+from storage_backends.file.directory import path_of_url
+from storage_backends.file.tolerant_view import TolerantFileView
+from storage_backends.registry import load_opener
+
+
+class LogSource(Protocol):
+    """A log that is only read."""
+
+    @property
+    def first_version(self) -> int: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    def find_last_version(self) -> int:
+        """Return the last event; may take a moment."""
+        ...
+
+    def reader(self, from_version: int) -> LogReader: ...
+
+    def load_facts(self) -> dict[str, Fact]: ...
+
+    def close(self) -> None: ...
+
+
+def is_file_log(url: str) -> bool:
+    """Tell whether the URL names a file log. Raises LogViewError for memory:, LogConfigurationError for the unknown."""
+    load_opener(url)
+    scheme = url.partition(":")[0].lower()
+    if scheme == "memory":
+        raise LogViewError(
+            f"{url} lives in the memory of the process that writes it, and nobody else can read it: run the "
+            "interceptor with --log file:DIR to be able to look into its log"
+        )
+    return scheme == "file"
+
+
+def directory_of(url: str, command: str) -> Path:
+    """Return the directory of a file log. Raises LogViewError for any other."""
+    if not is_file_log(url):
+        raise LogViewError(f"`interceptor log {command}` is for file logs only, and {url.partition(':')[0]}: is none")
+    return path_of_url(url)
+
+
+def open_source(url: str) -> LogSource:
+    """Open for reading. Raises LogViewError, LogError."""
+    return _FileSource(path_of_url(url)) if is_file_log(url) else _OtherSource(url)
+
+
+class _FileSource(TolerantFileView):
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class _OtherSource:
+    """Any other backend.  The protocol knows its writer only, so a log in use is refused by its own lock."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._backend: LogBackend = open_log(url)
+        except LogLockedError as error:
+            raise LogViewError(f"{error} (this kind of log can't be read beside its writer)") from error
+        self.first_version = self._backend.first_version
+        self.size_bytes = self._backend.size_bytes
+
+    def find_last_version(self) -> int:
+        return self._backend.last_version
+
+    def reader(self, from_version: int) -> LogReader:
+        return self._backend.reader(from_version)
+
+    def load_facts(self) -> dict[str, Fact]:
+        return self._backend.load_facts()
+
+    def close(self) -> None:
+        self._backend.close()

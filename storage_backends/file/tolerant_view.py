@@ -1,0 +1,58 @@
+"""Reading what can be read of a file log that may be damaged, beside its writer or without one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from storage_backends.backend import Fact
+from storage_backends.errors import LogConfigurationError, LogGapError
+from storage_backends.file.catalogue import DirectoryCatalogue
+from storage_backends.file.facts import load_facts
+from storage_backends.file.inspection import inspected_segments
+from storage_backends.file.reader import FileReader
+from storage_backends.file.segment import HEADER_BYTES
+from storage_backends.file.stream import FrameStream
+
+
+class TolerantFileView:
+    """Opens at once and judges nothing: its readers deliver everything before the first damage, then raise."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises LogConfigurationError: no log is there."""
+        self._directory = directory.absolute()
+        if not inspected_segments(directory):
+            raise LogConfigurationError(f"there is no log in {directory}: the directory is empty")
+        try:
+            self._catalogue = DirectoryCatalogue(self._directory)
+        except OSError as error:
+            raise LogConfigurationError(f"the log in {directory} can't be read: {error.strerror}") from error
+        self.first_version = self._catalogue.first_version
+        self.size_bytes = self._catalogue.size_bytes
+
+    def find_last_version(self) -> int:
+        """Return the last event that can be read in the last segment.  Reads the whole segment."""
+        segment = self._catalogue.last
+        try:
+            fd = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise LogConfigurationError(f"{segment.path} can't be read: {error.strerror}") from error
+        try:
+            stream = FrameStream(fd, segment.path, HEADER_BYTES, segment.first_version)
+            while stream.read(os.fstat(fd).st_size):
+                segment.index.note(stream.next_version, stream.offset_bytes)
+            return stream.next_version - 1
+        finally:
+            os.close(fd)
+
+    def reader(self, from_version: int) -> FileReader:
+        """Return a cursor that begins at or before the event. Raises LogGapError if it was trimmed."""
+        if from_version < self.first_version:
+            raise LogGapError(
+                f"{self._directory}: version {from_version} was trimmed; the first version kept is {self.first_version}"
+            )
+        return FileReader(self._catalogue, from_version)
+
+    def load_facts(self) -> dict[str, Fact]:
+        """Return the facts about the log. Raises LogDamagedError."""
+        return load_facts(self._directory)
