@@ -7,7 +7,7 @@ first in, first out, and bounded in requests, bytes and seconds, as in Vitess' v
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import OrderedDict
 from time import monotonic
 
 from interceptor.counters import Counters
@@ -27,7 +27,8 @@ class Admission:
         self._events_max = limits.in_flight_events_max
         self._bytes_max = limits.in_flight_bytes_max
         self._counters = counters
-        self._held: deque[Exchange] = deque()
+        # In order of arrival; a dictionary, because any of them may leave when its client does.
+        self._held: OrderedDict[Exchange, None] = OrderedDict()
         self._held_bytes = 0
         self._open = False
         self._refuse_all: str | None = None
@@ -45,7 +46,7 @@ class Admission:
     @property
     def oldest_held_s(self) -> float:
         """How long the first of the held ones has waited."""
-        return monotonic() - self._held[0].arrived_s if self._held else 0.0
+        return monotonic() - next(iter(self._held)).arrived_s if self._held else 0.0
 
     def admit(self, exchange: RecordedExchange) -> None:
         """Sequence a request now, or hold it."""
@@ -73,7 +74,8 @@ class Admission:
         if self._refuse_all is not None:
             self._refuse(exchange, self._refuse_all, "failed")
             return
-        self._held.appendleft(exchange)
+        self._held[exchange] = None
+        self._held.move_to_end(exchange, last=False)
         self._held_bytes += exchange.size_bytes
         self._sequencer.on_room = self.room
         if self._open:
@@ -98,19 +100,22 @@ class Admission:
     def expire(self) -> None:
         """Answer 503 to those that were held for too long.  Called several times a second."""
         deadline = monotonic() - self._limits.hold_time_max_s
-        while self._held and self._held[0].arrived_s < deadline:
+        while self._held and next(iter(self._held)).arrived_s < deadline:
             self._counters.limits_reached["hold_time_max_s"] += 1
             self._refuse(
                 self._take(), f"the application did not come back within {self._limits.hold_time_max_s:g} s; "
                 "the request was not recorded and not delivered", "expired",
             )  # fmt: skip
 
+    def holds(self, exchange: Exchange) -> bool:
+        """Whether this request is held because the state is not Active."""
+        return not self._open and exchange in self._held
+
     def forget(self, exchange: Exchange) -> None:
         """A client went away while its request was held."""
-        try:
-            self._held.remove(exchange)
-        except ValueError:
+        if exchange not in self._held:
             return
+        del self._held[exchange]
         self._held_bytes -= exchange.size_bytes
         self._counters.holds_ended["client_gone"] += 1
 
@@ -135,7 +140,7 @@ class Admission:
             self._counters.limits_reached["hold_bytes_max"] += 1
             self._refuse(exchange, f"{limits.hold_bytes_max} bytes of requests are held already", "full")
         else:
-            self._held.append(exchange)
+            self._held[exchange] = None
             self._held_bytes += exchange.size_bytes
             self._sequencer.on_room = self.room
 
@@ -155,7 +160,7 @@ class Admission:
                 self._passages.start(exchange)
 
     def _take(self) -> Exchange:
-        exchange = self._held.popleft()
+        exchange, _ = self._held.popitem(last=False)
         self._held_bytes -= exchange.size_bytes
         return exchange
 

@@ -113,8 +113,8 @@ class Ambassador:
             return
         self.stopping = True
         limits = self.settings.limits
-        logger.info("stopping: serving on for %g s, then draining", limits.shutdown_delay_s)
-        if limits.shutdown_delay_s:
+        if self._was_active:
+            logger.info("stopping: serving on for %g s, then draining", limits.shutdown_delay_s)
             await asyncio.sleep(limits.shutdown_delay_s)
         self.listener.stop_accepting()
         self.listener.close_idle()

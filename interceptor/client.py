@@ -110,6 +110,9 @@ class ClientConnection(asyncio.Protocol):
         if self._request is not None:
             self._last = True
             self._request_complete()
+        if self._exchanges and self._listener.admission.holds(self._exchanges[0]):
+            # Most who end their side while they wait have given up; what nobody waits for must not happen later.
+            return False
         return bool(self._exchanges)
 
     def connection_lost(self, exc: Exception | None) -> None:

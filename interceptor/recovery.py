@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
 from time import monotonic, time
 
 from interceptor.counters import Counters
 from interceptor.delivery import Delivery
 from interceptor.errors import NotPossibleNowError, TargetLostError
+from interceptor.incident import Incident, OnUnclean, RecoveryRecord, exit_text
 from interceptor.journal import Journal
 from interceptor.lane import Lane
 from interceptor.limits import Limits
@@ -36,24 +35,6 @@ logger = logging.getLogger(__name__)
 # While no lane is open, nothing breaks when the target dies: look this often.
 WATCH_S = 0.01
 CONNECT_PROBE_TIMEOUT_S = 2.0
-
-
-class OnUnclean(Enum):
-    """What to do when we were killed and the target lives on, and it is not known what it had finished."""
-
-    ASSUME_APPLIED = "assume-applied"
-    WAIT = "wait"
-
-
-@dataclass
-class Incident:
-    """A lost connection, or a request to project anew (`reproject`, with the future that its caller waits for)."""
-
-    reason: str
-    at_s: float = field(default_factory=monotonic)
-    reproject_from: int | None = None
-    assume_in_step: bool = False
-    done: asyncio.Future[dict[str, object]] | None = None
 
 
 class Recovery:
@@ -104,7 +85,7 @@ class Recovery:
 
     def target_exited(self, returncode: int) -> None:
         """The supervised process has ended."""
-        self._suspect(f"the target's process ended with {_exit_text(returncode)}")
+        self._suspect(f"the target's process ended with {exit_text(returncode)}")
 
     def target_unreachable(self) -> None:
         """A connection beside the lane broke; only if the incarnation has changed, that means anything."""
@@ -286,11 +267,13 @@ class Recovery:
                 return True
             if self._supervisor is not None:
                 logger.warning("%s during the recovery, and the target lives: it is started anew", reason)
-                self._lost()
+                self._blame(self._lost())
                 await self.restart_target()
                 return True
         except TargetError as error:
             reason = f"{reason}; {error}"
+        # Each incarnation that an event breaks the connection of counts like a death: else it could never be passed.
+        self._blame(self._lost())
         self._park(
             f"{reason} while the log was projected into it, and the target lives: what it has applied is unknown; "
             "restart the target"
@@ -320,8 +303,8 @@ class Recovery:
             return None
         if self._detector.awaits_connection:
             raise NotPossibleNowError(
-                f"the log holds events 1 to {journal.last_version}, and nothing tells whether this target has got them: "
-                "say `interceptor state Active` if it has, `interceptor reproject` if it is new"
+                f"the log holds events 1 to {journal.last_version}, and nothing tells whether this target has got "
+                "them: say `interceptor state Active` if it has, `interceptor reproject` if it is new"
             )
         return await self._project(1)
 
@@ -397,27 +380,13 @@ class Recovery:
 
     def _report(self, incident: Incident, detected_s: float, progress: Progress) -> None:
         counters = self._counters
-        back_s = self._target_back_s
-        now_s = monotonic()
+        record = RecoveryRecord(incident, detected_s, self._target_back_s, monotonic(), progress)
         counters.replayed += progress.replayed
         counters.divergences += progress.comparison.divergences
         counters.recoveries += 1
-        counters.recovery.observe(now_s - incident.at_s)
-        self.last_recovery = {
-            "cause": incident.reason,
-            "at": round(time(), 3),
-            "detected_after_s": round(detected_s - incident.at_s, 6),
-            "target_back_after_s": round(back_s - incident.at_s, 6),
-            "total_s": round(now_s - incident.at_s, 6),
-            **progress.as_json(),
-        }
-        logger.warning(
-            "recovered from: %s; the target was back after %.3f s, %d events were projected in %.3f s, %d diverged",
-            incident.reason, back_s - incident.at_s, progress.answered, progress.seconds,
-            progress.comparison.divergences,
-        )  # fmt: skip
-        for divergence in progress.comparison.first:
-            logger.warning("event %d was answered otherwise than before: %s", divergence.version, divergence.as_json())
+        counters.recovery.observe(record.total_s)
+        self.last_recovery = record.as_json()
+        record.log()
 
     # --- by an operator
 
@@ -470,7 +439,3 @@ class Recovery:
 
 def _ignore(problem: str) -> None:
     """Nobody listens yet."""
-
-
-def _exit_text(returncode: int) -> str:
-    return f"signal {-returncode}" if returncode < 0 else f"exit code {returncode}"

@@ -8,9 +8,9 @@ from enum import Enum
 
 from interceptor.address import Address
 from interceptor.errors import ConfigurationError
+from interceptor.incident import OnUnclean
 from interceptor.journal import Durability
 from interceptor.limits import Limits
-from interceptor.recovery import OnUnclean
 from interceptor.target.local_address import is_local_address
 
 
@@ -45,6 +45,10 @@ class Settings:
         Raises ConfigurationError where the listening socket was asked for and can't be seen.
         """
         local = is_local_address(self.target.host)
+        if self.command and self.detection is not None:
+            raise ConfigurationError(
+                "--detect goes without a COMMAND: the death of a supervised target is seen by its process"
+            )
         if self.detection is Detection.LISTENER and not local:
             raise ConfigurationError(
                 f"--detect listener: {self.target} is not an address of this machine; use --detect connection"

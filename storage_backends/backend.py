@@ -36,7 +36,16 @@ class LogBackend(Protocol):
     """Where a log is kept.  Opened by `storage_backends.open_log(url)`."""
 
     @property
-    def url(self) -> str: ...
+    def url(self) -> str:
+        """Where the log is kept, without secrets."""
+        ...
+
+    async def start(self) -> None:
+        """Do what opening needs to wait for; awaited once, before anything else.
+
+        Raises LogConfigurationError, LogLockedError, LogDamagedError, LogUnavailableError.
+        """
+        ...
 
     @property
     def first_version(self) -> int:

@@ -32,6 +32,9 @@ class MemoryLog:
         self._facts: dict[str, Fact] = {}
         self._closed = False
 
+    async def start(self) -> None:
+        """Nothing is left to do: the log is open."""
+
     @property
     def first_version(self) -> int:
         return self._ring.first_version

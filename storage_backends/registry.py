@@ -18,6 +18,8 @@ ENTRY_POINT_GROUP = "interceptor.storage_backends"
 BUILT_IN_OPENERS = {
     "file": "storage_backends.file:open_file_log",
     "memory": "storage_backends.memory:open_memory_log",
+    "postgres": "storage_backends.postgres:open_postgres_log",
+    "postgresql": "storage_backends.postgres:open_postgres_log",
 }
 
 

@@ -8,6 +8,7 @@ import click
 
 from interceptor.cli.control import checkpoint_command, reproject_command, state_command
 from interceptor.cli.demo import demo_command
+from interceptor.cli.log import log_group
 from interceptor.cli.run import run_command
 from interceptor.errors import InterceptorError
 from storage_backends.errors import LogError
@@ -19,7 +20,7 @@ def cli() -> None:
     """An ambassador that gives a stateful application back its memory."""
 
 
-for command in (run_command, state_command, checkpoint_command, reproject_command, demo_command):
+for command in (run_command, state_command, checkpoint_command, reproject_command, log_group, demo_command):
     cli.add_command(command)
 
 

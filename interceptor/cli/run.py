@@ -12,10 +12,10 @@ import yaml
 
 from interceptor.address import parse_listen, parse_target
 from interceptor.errors import ConfigurationError
+from interceptor.incident import OnUnclean
 from interceptor.journal import Durability
 from interceptor.limits import Limits
 from interceptor.logs import configure_logging
-from interceptor.recovery import OnUnclean
 from interceptor.runner import run as run_ambassador
 from interceptor.settings import Detection, Settings
 from storage_backends.options import LogOptions

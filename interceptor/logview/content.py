@@ -36,7 +36,7 @@ class RequestLine(NamedTuple):
 def request_line(head: bytes) -> RequestLine:
     """Return the parts of the request line; empty ones where it has fewer."""
     parts = head.partition(b"\r\n")[0].decode("latin-1").split(" ", 2)
-    return RequestLine(*(parts + ["", "", ""])[:3])
+    return RequestLine(*[*parts, "", "", ""][:3])
 
 
 def fields_of(head: bytes) -> list[tuple[str, str]]:

@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 
 from interceptor.logview.errors import LogViewError
-from storage_backends.records import Outcome
 
 _STATUS = re.compile(r"[1-5](?:xx|\d\d)|none")
 
@@ -45,11 +44,11 @@ class Filters:
         text = rf"(?:{methods}) (?:[a-zA-Z][a-zA-Z0-9+.\-]*://[^/ ?]*)?(?:{path})(?:\?[^ ]*)? HTTP/"
         return re.compile(text.encode("utf-8", "surrogateescape"))
 
-    def wants_outcome(self, outcome: Outcome | None) -> bool:
-        """Tell whether an event with this outcome is wanted."""
+    def wants_status(self, code: int | None) -> bool:
+        """Tell whether an event that was answered with this status (None: not at all) is wanted."""
         if not self.statuses:
             return True
-        status = str(outcome.status) if outcome is not None else "none"
+        status = "none" if code is None else str(code)
         return any(wanted.lower() in (status, f"{status[0]}xx") for wanted in self.statuses)
 
 

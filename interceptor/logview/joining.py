@@ -7,7 +7,7 @@ wait here, in order, for a bounded number of versions and bytes, and leave as so
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from time import monotonic
 
 from interceptor.logview.filters import Filters
@@ -84,7 +84,7 @@ class Joiner:
 
     def finish(self) -> list[JoinedEvent]:
         """Return the events whose outcome did not come."""
-        left = [joined for joined in self._waiting.values() if self._filters.wants_outcome(joined.outcome)]
+        left = [joined for joined in self._waiting.values() if self._wants(joined)]
         self._waiting.clear()
         self._waiting_bytes = 0
         return left
@@ -92,23 +92,39 @@ class Joiner:
     def _leave(self) -> list[JoinedEvent]:
         ready: list[JoinedEvent] = []
         oldest_version = self._seen_version - AHEAD_EVENTS_MAX
+        waiting, wants = self._waiting, self._filters.wants_status
+        wanted_statuses: dict[int, bool] = {}
         left: list[int] = []
-        for version, joined in self._waiting.items():
-            patient = version > oldest_version and self._waiting_bytes <= AHEAD_BYTES_MAX
-            if patient and joined.outcome is None and joined.quarantine is None:
-                break
+        for version, joined in waiting.items():
+            outcome = joined.outcome
+            if outcome is None:
+                patient = version > oldest_version and self._waiting_bytes <= AHEAD_BYTES_MAX
+                if patient and joined.quarantine is None:
+                    break
+                wanted = wants(None)
+            else:
+                status = outcome[1]
+                if status not in wanted_statuses:
+                    wanted_statuses[status] = wants(status)
+                wanted = wanted_statuses[status]
             left.append(version)
             self._waiting_bytes -= len(joined.event.head) + len(joined.event.body)
-            if self._filters.wants_outcome(joined.outcome):
+            if wanted:
                 ready.append(joined)
-        for version in left:
-            del self._waiting[version]
+        if len(left) == len(waiting):
+            waiting.clear()
+        else:
+            for version in left:
+                del waiting[version]
         return ready
+
+    def _wants(self, joined: JoinedEvent) -> bool:
+        return self._filters.wants_status(joined.outcome.status if joined.outcome is not None else None)
 
 
 async def read_joined(
     reader: LogReader, filters: Filters, facts: Mapping[str, Fact]
-) -> AsyncIterator[list[JoinedEvent]]:
+) -> AsyncGenerator[list[JoinedEvent], None]:
     """Yield the wanted events in batches, up to the present end of the log.
 
     Raises LogDamagedError, LogGapError, after everything before the place was yielded.
@@ -127,7 +143,7 @@ async def read_joined(
 
 async def follow_joined(
     reader: LogReader, filters: Filters, facts: Mapping[str, Fact]
-) -> AsyncIterator[list[JoinedEvent]]:
+) -> AsyncGenerator[list[JoinedEvent], None]:
     """Yield the wanted events for ever, as they come; an event waits a second for its answer, then goes without."""
     joiner = Joiner(filters, quarantined_in(facts))
     quiet_since_s: float | None = None

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from interceptor.logview.drawing import bytes_text, ranges_text
 from interceptor.logview.joining import READ_BYTES_MAX, READ_RECORDS_MAX
+from interceptor.logview.selection import opened_source
 from interceptor.logview.source import LogSource
 from storage_backends.backend import Fact
-from storage_backends.errors import LogDamagedError, LogError
-from storage_backends.file.directory import FACTS_NAME
+from storage_backends.errors import LogDamagedError
+from storage_backends.file.directory import FACTS_NAME, list_segments
 from storage_backends.file.facts import load_facts
 from storage_backends.file.inspection import Damage, SegmentInspection, damages_of, inspected_segments
 from storage_backends.file.repair_plan import fact_versions
+from storage_backends.file.stream import BLOCK_BYTES as READ_BLOCK_BYTES
 from storage_backends.records import Event, Outcome, Quarantine, Record
 
 UNANSWERED_KEPT_MAX = 1_000_000
@@ -33,9 +35,10 @@ class Coverage:
         self._given_up: list[tuple[int, int]] = []
         self._given_up_events = 0
 
-    def take(self, records: list[Record], first_version: int, next_version: int) -> None:
-        """Take records, among which are the events `first_version` … `next_version` − 1."""
-        self._open.update(range(first_version, next_version))
+    def take(self, records: list[Record]) -> int:
+        """Take the next records; return how many events are among them."""
+        versions = [record.version for record in records if type(record) is Event]
+        self._open.update(versions)
         self._open.difference_update([record[0] for record in records if type(record) is Outcome])
         for record in records:
             if type(record) is Quarantine:
@@ -44,7 +47,8 @@ class Coverage:
             oldest = sorted(self._open)[: UNANSWERED_KEPT_MAX // 2]
             self._open.difference_update(oldest)
             self._given_up_events += len(oldest)
-            self._given_up = (self._given_up + _ranges(oldest))[:_RANGES_MAX]
+            self._given_up = (self._given_up + ranges_of(oldest))[:_RANGES_MAX]
+        return len(versions)
 
     @property
     def unanswered_events(self) -> int:
@@ -52,7 +56,7 @@ class Coverage:
 
     def unanswered(self) -> list[tuple[int, int]]:
         """Return the ranges of versions without an outcome."""
-        return (self._given_up + _ranges(sorted(self._open)))[:_RANGES_MAX]
+        return (self._given_up + ranges_of(sorted(self._open)))[:_RANGES_MAX]
 
 
 @dataclass
@@ -93,7 +97,7 @@ class Verification:
         outcomes = f"{self.events - self.coverage.unanswered_events} of {self.events} events have one"
         if unanswered:
             outcomes += f"; none: {ranges_text(unanswered)}"
-        quarantined = ranges_text(_ranges(sorted(self.coverage.quarantined))) or "none"
+        quarantined = ranges_text(ranges_of(sorted(self.coverage.quarantined))) or "none"
         return [
             f"events       {versions}: {self.events} events, {self.records} records",
             f"size         {bytes_text(self.size_bytes)}{segments}",
@@ -110,21 +114,91 @@ def verify_directory(directory: Path, progress: Callable[[int, int], None]) -> V
     result = Verification()
     segments = inspected_segments(directory)
     # Before the segments are read: a log that is being written only grows meanwhile.
-    facts = _facts(directory, result)
+    facts = _load_facts(directory, result)
     read: list[SegmentInspection] = []
     total_bytes = sum(segment.size_bytes for segment in segments)
-    for at, segment in enumerate(segments):
+    for segment in segments:
+        share = segment.size_bytes
         try:
             for records in segment.blocks():
-                first, result.events = result.events, result.events
-                _take(result, records)
-                progress(_estimate(result.size_bytes, segment, total_bytes), total_bytes)
+                result.events += result.coverage.take(records)
+                result.records += len(records)
+                progress(min(share, READ_BLOCK_BYTES), total_bytes)
+                share -= min(share, READ_BLOCK_BYTES)
         except FileNotFoundError:
-            if _was_trimmed(directory, segment):
-                read.clear()
-                continue
-            result.damages.append(Damage(str(segment.path), 0, "the segment has vanished while the log was read"))
+            if not _was_trimmed(directory, segment):
+                result.damages.append(Damage(str(segment.path), 0, "the segment vanished while the log was read"))
+            continue
+        progress(share, total_bytes)
         read.append(segment)
         result.size_bytes += segment.size_bytes
+    result.segments = len(read)
+    if read:
+        result.first_version = read[0].first_version
+        result.last_version = read[-1].next_version - 1
     result.damages += damages_of(read)
+    _check_facts(result, facts, str(directory / FACTS_NAME))
     return result
+
+
+async def verify_url(url: str) -> Verification:
+    """Check any other log by reading all of it. Raises LogError where it can't be read at all."""
+    with opened_source(url) as source:
+        return await _verify_source(source, url)
+
+
+async def _verify_source(source: LogSource, url: str) -> Verification:
+    result = Verification(first_version=source.first_version, size_bytes=source.size_bytes)
+    facts = source.load_facts()
+    reader = source.reader(source.first_version)
+    try:
+        while records := await reader.next_batch(READ_RECORDS_MAX, READ_BYTES_MAX):
+            result.events += result.coverage.take(records)
+            result.records += len(records)
+    except LogDamagedError as error:
+        result.damages.append(Damage(error.place, error.offset_bytes, str(error)))
+    finally:
+        reader.close()
+    result.last_version = result.first_version + result.events - 1
+    _check_facts(result, facts, url)
+    return result
+
+
+def _load_facts(directory: Path, result: Verification) -> dict[str, Fact]:
+    try:
+        return load_facts(directory)
+    except LogDamagedError as error:
+        result.damages.append(Damage(error.place, 0, "the facts about the log are no JSON"))
+        return {}
+
+
+def _check_facts(result: Verification, facts: dict[str, Fact], place: str) -> None:
+    """A log that is shorter than what was noted about it has lost its end (design rule 8)."""
+    quarantined = facts.get("quarantined")
+    if isinstance(quarantined, list):
+        result.coverage.quarantined.update(version for version in quarantined if isinstance(version, int))
+    versions = fact_versions(facts)
+    if versions and max(versions) > result.last_version:
+        result.damages.append(
+            Damage(
+                place, 0,
+                f"event {max(versions)} was in the log once (a clean stop, checkpoint or quarantine names it), and the "
+                f"log ends at {result.last_version}: its end is lost",
+            )
+        )  # fmt: skip
+
+
+def _was_trimmed(directory: Path, segment: SegmentInspection) -> bool:
+    left = list_segments(directory)
+    return bool(left) and left[0].first_version > segment.first_version
+
+
+def ranges_of(versions: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the ranges that sorted versions make up."""
+    ranges: list[tuple[int, int]] = []
+    for version in versions:
+        if ranges and ranges[-1][1] == version - 1:
+            ranges[-1] = (ranges[-1][0], version)
+        else:
+            ranges.append((version, version))
+    return ranges

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from storage_backends.errors import LogConfigurationError, LogDamagedError
-from storage_backends.file.directory import check_ours, list_segments
+from storage_backends.file.directory import list_segments
 from storage_backends.file.salvage import find_resumption
 from storage_backends.file.segment import HEADER_BYTES, Segment, check_header
 from storage_backends.file.stream import FrameStream
@@ -154,17 +154,19 @@ class SegmentInspection:
 
 
 def inspected_segments(directory: Path, patience_s: float = PATIENCE_S) -> list[SegmentInspection]:
-    """Return the segments of the log in the directory, still to be read. Raises LogConfigurationError."""
+    """Return the segments of the log in the directory, still to be read. Raises LogConfigurationError if none is."""
     try:
         segments = list_segments(directory)
-        if not segments:
-            check_ours(directory)
+        names = sorted(os.listdir(directory)) if not segments else []
     except FileNotFoundError as error:
         raise LogConfigurationError(f"there is no log in {directory}: the directory does not exist") from error
     except NotADirectoryError as error:
         raise LogConfigurationError(f"there is no log in {directory}: it is a file, not a directory") from error
     except OSError as error:
         raise LogConfigurationError(f"the log in {directory} can't be read: {error.strerror}") from error
+    if not segments:
+        held = f"it holds {names[0]!r} and no segment" if names else "the directory is empty"
+        raise LogConfigurationError(f"there is no log in {directory}: {held}")
     last = len(segments) - 1
     return [
         SegmentInspection(segment, is_last=at == last, patience_s=patience_s) for at, segment in enumerate(segments)

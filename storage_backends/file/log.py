@@ -49,6 +49,9 @@ class FileLog:
         self._closed = False
         self._thread = SyncThread(f"log-sync {directory}")
 
+    async def start(self) -> None:
+        """Nothing is left to do: the log is open."""
+
     @property
     def first_version(self) -> int:
         return self._catalogue.first_version

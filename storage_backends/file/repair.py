@@ -57,8 +57,8 @@ class Repair:
                 os.close(directory_fd)
         except OSError as error:
             raise LogError(
-                f"the repair of {self.directory} stopped: {error.strerror} ({error.filename or 'a file in it'}); nothing"
-                " is lost, remove the cause and repair again"
+                f"the repair of {self.directory} stopped: {error.strerror} ({error.filename or 'a file in it'}); "
+                "nothing is lost, remove the cause and repair again"
             ) from error
 
     def _apply(self, directory_fd: int) -> None:
@@ -129,9 +129,7 @@ def prepared_repair(directory: Path, time_text: str, *, dry_run: bool) -> Iterat
     `time_text` becomes part of the names of what is moved aside.  A dry run writes nothing, not even the lock file.
     Raises LogConfigurationError (no log, foreign, newer format), LogLockedError (in use).
     """
-    segments = inspected_segments(directory, patience_s=0)
-    if not segments:
-        raise LogConfigurationError(f"there is no log in {directory}, so there is nothing to repair")
+    inspected_segments(directory, patience_s=0)
     _check_only_ours(directory)
     try:
         lock_fd = _probe_lock(directory) if dry_run else lock_directory(directory)
@@ -177,7 +175,9 @@ def _probe_lock(directory: Path) -> int | None:
 
 def _check_only_ours(directory: Path) -> None:
     strange = sorted(
-        entry.name for entry in os.scandir(directory) if entry.name.endswith(".log") and not parse_segment_name(entry.name)
+        entry.name
+        for entry in os.scandir(directory)
+        if entry.name.endswith(".log") and not parse_segment_name(entry.name)
     )
     if strange:
         raise LogConfigurationError(

@@ -21,8 +21,7 @@ class TolerantFileView:
     def __init__(self, directory: Path) -> None:
         """Raises LogConfigurationError: no log is there."""
         self._directory = directory.absolute()
-        if not inspected_segments(directory):
-            raise LogConfigurationError(f"there is no log in {directory}: the directory is empty")
+        inspected_segments(directory)
         try:
             self._catalogue = DirectoryCatalogue(self._directory)
         except OSError as error:

@@ -40,6 +40,7 @@ class Address:
 
     dsn: str
     shown: str
+    server: str
     schema: str
     log_name: str
     connect_timeout_s: float
@@ -48,7 +49,7 @@ class Address:
     @property
     def place(self) -> str:
         """How messages name the log."""
-        return f"the log {self.log_name!r} in schema {self.schema!r} of {self.shown.partition('?')[0]}"
+        return f"the log {self.log_name!r} in schema {self.schema!r} of {self.server}"
 
     @property
     def lock_key(self) -> int:
@@ -101,9 +102,11 @@ def parse_url(url: str) -> Address:
     user, at, host = parts.netloc.rpartition("@")
     public = {name: value for name, value in {**given, **own}.items() if name not in _SECRET}
     path = parts.path or "/"
+    server = f"postgresql://{user.partition(':')[0]}{at}{host}{path}"
     return Address(
         dsn=f"postgresql://{parts.netloc}{path}?{urlencode(given, quote_via=quote)}",
-        shown=f"postgresql://{user.partition(':')[0]}{at}{host}{path}?{urlencode(public, safe='/', quote_via=quote)}",
+        shown=f"{server}?{urlencode(public, safe='/', quote_via=quote)}",
+        server=server + (f"?host={given['host']}" if "host" in given else ""),
         schema=own["schema"],
         log_name=own["log_name"],
         connect_timeout_s=connect_timeout_s,

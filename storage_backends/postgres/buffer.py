@@ -132,9 +132,7 @@ class Uncommitted:
                 entries += 1
                 size_bytes += RARE_ENTRY_BYTES
         size_bytes += outcomes * OUTCOME_BYTES
-        return Batch(
-            self.end, (version, ordinal), tuple(records), entries + (outcomes > 0), size_bytes, content_bytes
-        )
+        return Batch(self.end, (version, ordinal), tuple(records), entries + (outcomes > 0), size_bytes, content_bytes)
 
 
 def _before(batch: Batch) -> Key:

@@ -21,7 +21,7 @@ BACKOFF_MAX_S = 2.0
 PATIENCE_MAX = 16
 """How often a time limit is doubled until the server is within it; so a slow server is not taken for a dead one."""
 
-# Wrong data, a broken constraint, a missing table, a limit of the server, a feature that it lacks: trying again can't help.
+# Wrong data, a broken constraint, a missing table, a limit or a missing feature: trying again can't help.
 _FINAL_CLASSES = ("0A", "22", "23", "42", "54")
 _FINAL_STATES = ("XX001", "XX002")
 _NO_RIGHTS = "42501"
@@ -64,7 +64,9 @@ def passes(error: BaseException) -> bool:
         if state == _NO_RIGHTS:
             return True
         return state[:2] not in _FINAL_CLASSES and state not in _FINAL_STATES
-    # A caller's cancellation is none of ours.
+    # The driver refuses values that it can't encode by an error that is a ValueError too.
+    if isinstance(error, ValueError) and not isinstance(error, BadAddressError):
+        return False
     return isinstance(error, (OSError, EOFError, DriverError, InternalDriverError, LogUnavailableError))
 
 
@@ -120,13 +122,17 @@ def _refused_error(where: str, state: str, what: str) -> LogError:
 
 def _unreachable_error(error: BaseException, where: str, what: str) -> LogError:
     if isinstance(error, socket.gaierror):
-        return LogConfigurationError(f"{where}: the host's name is unknown; correct the URL or the name service ({what})")
+        return LogConfigurationError(
+            f"{where}: the host's name is unknown; correct the URL or the name service ({what})"
+        )
     if isinstance(error, ssl.SSLError):
         return LogConfigurationError(f"{where}: TLS failed; look at sslmode, sslrootcert and the certificates ({what})")
     if isinstance(error, FileNotFoundError):
         return LogUnavailableError(f"{where}: no server has its socket, or a file is, where the URL says ({what})")
     if isinstance(error, ConnectionRefusedError):
-        return LogUnavailableError(f"{where}: nothing listens there; start the server or correct host and port ({what})")
+        return LogUnavailableError(
+            f"{where}: nothing listens there; start the server or correct host and port ({what})"
+        )
     if isinstance(error, TimeoutError):
         return LogUnavailableError(f"{where}: no answer in time; is the server alive, does a firewall drop packets?")
     return LogUnavailableError(f"{where}: the server can't be reached ({what})")

@@ -50,18 +50,23 @@ def rows_of(log_id: int, version: int, ordinal: int, records: Iterable[Record]) 
             version, ordinal = record.version, 0
             head = record.head
             method, target = _method_and_target(head)
-            add(
-                (log_id, version, 0, KIND_EVENT, None, record.time_ns, None, None, None)
-                + (method, target, None, head, record.body)
-            )
+            # fmt: off
+            add((
+                log_id, version, 0, KIND_EVENT, None, record.time_ns, None, None, None, method, target, None, head,
+                record.body,
+            ))
+            # fmt: on
             continue
         ordinal += 1
         if type(record) is Outcome:
             about, status, length_bytes, digest = record
-            add(
-                (log_id, version, ordinal, KIND_OUTCOME, about, None, status, _signed(length_bytes), _signed(digest))
-                + (None, None, None, None, None)
-            )
+            length_bytes, digest = _signed(length_bytes), _signed(digest)
+            # fmt: off
+            add((
+                log_id, version, ordinal, KIND_OUTCOME, about, None, status, length_bytes, digest, None, None, None,
+                None, None,
+            ))
+            # fmt: on
         else:
             kind, about, time_ns, detail = rare_fields(record)
             add((log_id, version, ordinal, kind, about, time_ns, *([None] * 5), detail, None, None))

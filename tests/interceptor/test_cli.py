@@ -16,8 +16,8 @@ from click.testing import CliRunner, Result
 
 from interceptor.cli import run as run_module
 from interceptor.cli.main import cli, main
+from interceptor.incident import OnUnclean
 from interceptor.journal import Durability
-from interceptor.recovery import OnUnclean
 from interceptor.settings import Detection, Settings
 from storage_backends import open_log
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from interceptor.recovery import OnUnclean
+from interceptor.incident import OnUnclean
 from storage_backends.records import Quarantine
 from tests.interceptor.fake_log import FakeBackend, filled, records_of
 from tests.interceptor.fakes import FakeDetector, event

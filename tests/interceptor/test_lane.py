@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from interceptor.lane import SERIAL_AFTER
 from tests.interceptor.fakes import ManualClock, ok
 from tests.interceptor.lanes import rig
 from tests.interceptor.target import Connection

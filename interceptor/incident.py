@@ -1,0 +1,74 @@
+"""Incidents: what sets a recovery off, and the record that is kept of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from enum import Enum
+from time import monotonic, time
+
+from interceptor.projector import Progress
+
+logger = logging.getLogger("interceptor.recovery")
+
+
+class OnUnclean(Enum):
+    """What to do when we were killed and the target lives on, and it is not known what it had finished."""
+
+    ASSUME_APPLIED = "assume-applied"
+    WAIT = "wait"
+
+
+@dataclass
+class Incident:
+    """A lost connection, or a request to project anew (`reproject`, with the future that its caller waits for)."""
+
+    reason: str
+    at_s: float = field(default_factory=monotonic)
+    reproject_from: int | None = None
+    assume_in_step: bool = False
+    done: asyncio.Future[dict[str, object]] | None = None
+
+
+@dataclass(frozen=True)
+class RecoveryRecord:
+    """One recovery: times are monotonic, in seconds."""
+
+    incident: Incident
+    detected_s: float
+    target_back_s: float
+    ended_s: float
+    progress: Progress
+
+    @property
+    def total_s(self) -> float:
+        """From the incident until the target held everything again."""
+        return self.ended_s - self.incident.at_s
+
+    def as_json(self) -> dict[str, object]:
+        """Return it as `GET /state` shows it."""
+        return {
+            "cause": self.incident.reason,
+            "at": round(time(), 3),
+            "detected_after_s": round(self.detected_s - self.incident.at_s, 6),
+            "target_back_after_s": round(self.target_back_s - self.incident.at_s, 6),
+            "total_s": round(self.total_s, 6),
+            **self.progress.as_json(),
+        }
+
+    def log(self) -> None:
+        """Write it as one line, and one more for each of the first divergences."""
+        comparison = self.progress.comparison
+        logger.warning(
+            "recovered from: %s; the target was back after %.3f s, %d events were projected in %.3f s, %d diverged",
+            self.incident.reason, self.target_back_s - self.incident.at_s, self.progress.answered,
+            self.progress.seconds, comparison.divergences,
+        )  # fmt: skip
+        for divergence in comparison.first:
+            logger.warning("event %d was answered otherwise than before: %s", divergence.version, divergence.as_json())
+
+
+def exit_text(returncode: int) -> str:
+    """Say how a process ended."""
+    return f"signal {-returncode}" if returncode < 0 else f"exit code {returncode}"

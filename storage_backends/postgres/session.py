@@ -1,0 +1,101 @@
+"""Sessions with the database: connected, told what the log needs, and not behind a pooler that would share them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from storage_backends.errors import LogConfigurationError
+from storage_backends.postgres.address import Address
+from storage_backends.postgres.driver import Connection, connect, cut
+from storage_backends.postgres.faults import is_of_pooler
+
+logger = logging.getLogger("storage_backends.postgres")
+
+POOLER_PROBE_TIMEOUT_S = 2.0
+
+# A writer that vanished without a word gives its lock back after 10 + 3 * 5 seconds, one that was stopped in the
+# middle of a transaction after a minute.  Limits of the role or the database don't hold for these sessions.
+_SETTINGS = """
+SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = '60s'; SET jit = off;
+SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;
+SET search_path = pg_catalog; SET standard_conforming_strings = on; SET default_transaction_isolation = 'read committed'
+"""
+
+# A COMMIT must mean at least that the transaction is on the server's disk; a stronger setting (a standby's) is kept.
+_DURABLE = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+
+
+async def open_session(address: Address) -> Connection:
+    """Connect.  Raises OSError, PostgresError, DriverError, LogConfigurationError (a pooler in transaction mode)."""
+    connection = await connect(address.dsn, address.connect_timeout_s)
+    try:
+        await _refuse_transaction_pooling(connection, address)
+        await connection.execute(_SETTINGS)
+        await connection.execute(_DURABLE)
+    except BaseException as error:
+        cut(connection)
+        if is_of_pooler(error):
+            raise _pooling_error(address) from error
+        raise
+    return connection
+
+
+async def warn_of_no_fsync(connection: Connection, address: Address) -> None:
+    """Log a warning where the server itself does not keep its word."""
+    if await connection.fetchval("SELECT current_setting('fsync')") == "off":
+        logger.warning("%s: fsync is off on the server: a loss of power loses what was acknowledged", address.place)
+
+
+async def _refuse_transaction_pooling(connection: Connection, address: Address) -> None:
+    """Raise LogConfigurationError where two of our sessions share one of the server's.
+
+    A pooler gives its clients another process id than the server's, so where the two agree there is none.
+    """
+    backend_pid = await _backend_pid(connection)
+    if backend_pid == connection.get_server_pid():
+        return
+    other = await connect(address.dsn, address.connect_timeout_s)
+    try:
+        async with asyncio.timeout(POOLER_PROBE_TIMEOUT_S):
+            await other.execute("BEGIN")
+            shared = await _backend_pid(other) == backend_pid
+            if shared or await _backend_pid(connection) != backend_pid:
+                raise _pooling_error(address)
+    except TimeoutError:
+        # A pooler in session mode whose only connection is ours.
+        logger.warning("%s: behind a pooler that has no second connection free; readers need one", address.place)
+    finally:
+        cut(other)
+
+
+async def _backend_pid(connection: Connection) -> int:
+    return int(await connection.fetchval("SELECT pg_backend_pid()"))
+
+
+def _pooling_error(address: Address) -> LogConfigurationError:
+    return LogConfigurationError(
+        f"{address.place}: the URL leads through a pooler in transaction or statement mode, which can't keep a writer's"
+        " lock; name the server itself, or a pool with pool_mode = session"
+    )
+
+
+class SideConnection:
+    """One session beside the writer's, for readers or for trimming: opened when needed, and again when it is lost."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.lock = asyncio.Lock()
+        self._connection: Connection | None = None
+
+    async def connection(self) -> Connection:
+        """Return the session.  The caller holds `lock`.  Raises what `open_session` raises."""
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await open_session(self.address)
+        return self._connection
+
+    def drop(self) -> None:
+        """End the session; the next use opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            cut(connection)
