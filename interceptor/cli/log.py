@@ -90,7 +90,7 @@ def show_command(log_url: str, last: int | None, with_body: bool, as_json: bool,
     format_event = chosen_format(redaction, as_json=as_json, with_body=with_body)
 
     async def show() -> int:
-        with opened_source(log_url) as source:
+        async with opened_source(log_url) as source:
             if not as_json:
                 click.echo(HEADING)
             async with aclosing(selected(source, filters, last)) as batches:
@@ -122,7 +122,7 @@ def tail_command(log_url: str, count: int, follow: bool, with_body: bool, as_jso
     format_event = chosen_format(redaction, as_json=as_json, with_body=with_body)
 
     async def tail() -> None:
-        with opened_source(log_url) as source:
+        async with opened_source(log_url) as source:
             last = source.find_last_version()
             filters = Filters(from_version=max(source.first_version, last - count + 1))
             reader = source.reader(filters.from_version)
@@ -186,7 +186,7 @@ def stats_command(log_url: str, as_json: bool, **options: Any) -> None:
     filters, statistics = filters_from(options), Statistics()
 
     async def count() -> None:
-        with opened_source(log_url) as source:
+        async with opened_source(log_url) as source:
             async with aclosing(selected(source, filters, None)) as batches:
                 async for batch in batches:
                     statistics.take(batch)
@@ -217,8 +217,8 @@ def export_command(log_url: str, kind: str, output: Path | None, **options: Any)
     redaction, is_redacting = redaction_from(options)
 
     async def export() -> int:
-        with opened_source(log_url) as source, opened_output(output) as file:
-            async with aclosing(selected(source, filters, None)) as batches:
+        with opened_output(output) as file:
+            async with opened_source(log_url) as source, aclosing(selected(source, filters, None)) as batches:
                 if kind == "har":
                     return await write_har(batches, redaction, is_redacting, file)
                 return await write_all(

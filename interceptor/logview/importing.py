@@ -14,8 +14,8 @@ from typing import IO
 
 from interceptor.logview.errors import LogViewError
 from interceptor.logview.jsonl import ImportedEvent, parse_line
-from interceptor.logview.source import is_file_log
-from storage_backends import LogBackend, open_log
+from interceptor.logview.source import is_file_log, started_log
+from storage_backends import LogBackend
 from storage_backends.errors import LogError
 from storage_backends.records import Outcome, Quarantine, Record
 
@@ -36,7 +36,7 @@ async def import_file(path: Path | None, url: str, *, allow_redacted: bool) -> i
             count += 1
             _check(imported, count, name, allow_redacted=allow_redacted)
         file.seek(0)
-        log = open_log(url)
+        log = await started_log(url)
         try:
             if log.last_version or log.first_version != 1:
                 raise LogViewError(

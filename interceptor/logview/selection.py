@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -13,10 +13,10 @@ from interceptor.logview.joining import JoinedEvent, read_joined
 from interceptor.logview.source import LogSource, open_source
 
 
-@contextlib.contextmanager
-def opened_source(log_url: str) -> Iterator[LogSource]:
+@contextlib.asynccontextmanager
+async def opened_source(log_url: str) -> AsyncGenerator[LogSource, None]:
     """Open, and close at the end. Raises LogViewError, LogError."""
-    source = open_source(log_url)
+    source = await open_source(log_url)
     try:
         yield source
     finally:

@@ -53,9 +53,25 @@ def directory_of(url: str, command: str) -> Path:
     return path_of_url(url)
 
 
-def open_source(url: str) -> LogSource:
+async def open_source(url: str) -> LogSource:
     """Open for reading. Raises LogViewError, LogError."""
-    return _FileSource(path_of_url(url)) if is_file_log(url) else _OtherSource(url)
+    if is_file_log(url):
+        return _FileSource(path_of_url(url))
+    try:
+        return _OtherSource(await started_log(url))
+    except LogLockedError as error:
+        raise LogViewError(f"{error} (this kind of log can't be read beside its writer)") from error
+
+
+async def started_log(url: str) -> LogBackend:
+    """Become the writer of a log. Raises LogError."""
+    log = open_log(url)
+    try:
+        await log.start()
+    except BaseException:
+        log.close()
+        raise
+    return log
 
 
 class _FileSource(TolerantFileView):
@@ -66,13 +82,10 @@ class _FileSource(TolerantFileView):
 class _OtherSource:
     """Any other backend.  The protocol knows its writer only, so a log in use is refused by its own lock."""
 
-    def __init__(self, url: str) -> None:
-        try:
-            self._backend: LogBackend = open_log(url)
-        except LogLockedError as error:
-            raise LogViewError(f"{error} (this kind of log can't be read beside its writer)") from error
-        self.first_version = self._backend.first_version
-        self.size_bytes = self._backend.size_bytes
+    def __init__(self, backend: LogBackend) -> None:
+        self._backend = backend
+        self.first_version = backend.first_version
+        self.size_bytes = backend.size_bytes
 
     def find_last_version(self) -> int:
         return self._backend.last_version

@@ -143,7 +143,7 @@ def verify_directory(directory: Path, progress: Callable[[int, int], None]) -> V
 
 async def verify_url(url: str) -> Verification:
     """Check any other log by reading all of it. Raises LogError where it can't be read at all."""
-    with opened_source(url) as source:
+    async with opened_source(url) as source:
         return await _verify_source(source, url)
 
 

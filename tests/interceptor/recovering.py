@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from interceptor.incident import OnUnclean, Recovery
+from interceptor.incident import OnUnclean
 from interceptor.lane import Lane
 from interceptor.limits import Limits
 from interceptor.projector import Projector
+from interceptor.recovery import Recovery
 from interceptor.states import Cause, State, StateMachine
 from tests.interceptor.conftest import DataPlane
 from tests.interceptor.fake_log import FakeBackend

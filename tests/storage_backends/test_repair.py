@@ -57,6 +57,12 @@ def frames(path: Path) -> list[int]:
     return [at for at in range(len(data)) if data.startswith(FRAME_MAGIC, at)]
 
 
+def frames_of(path: Path, kind: int) -> list[int]:
+    """Return the offsets of the events (0) or outcomes (1), of which each frame here holds one."""
+    data = path.read_bytes()
+    return [at for at in frames(path) if data[at + 12 : at + 14] == bytes((0x95, kind))]
+
+
 def flip(path: Path, at: int) -> None:
     data = bytearray(path.read_bytes())
     data[at] ^= 1
@@ -79,57 +85,56 @@ def missing_middle(place: Path) -> int:
 
 def flip_in_event(place: Path) -> int:
     middle = segments(place)[1]
-    flip(middle, frames(middle)[2] + 15)
+    flip(middle, frames_of(middle, 0)[1] + 20)
     return first_of(middle)
 
 
 def flip_in_first_event_of_segment(place: Path) -> int:
     middle = segments(place)[1]
-    flip(middle, frames(middle)[0] + 15)
+    flip(middle, frames_of(middle, 0)[0] + 20)
     return first_of(middle) - 1
 
 
 def flip_in_frame_length(place: Path) -> int:
     middle = segments(place)[1]
-    flip(middle, frames(middle)[1] + 4)
+    flip(middle, frames_of(middle, 0)[1] + 4)
     return first_of(middle)
 
 
 def flip_in_outcome(place: Path) -> int:
     middle = segments(place)[1]
-    flip(middle, frames(middle)[1] + 14)
+    flip(middle, frames_of(middle, 1)[1] + 14)
     return LAST
 
 
 def flip_in_last_outcome_of_segment(place: Path) -> int:
-    middle = segments(place)[1]
+    middle = next(path for path in segments(place) if frames_of(path, 1)[-1] == frames(path)[-1])
     flip(middle, frames(middle)[-1] + 14)
     return LAST
 
 
 def torn_frame_before_good_ones(place: Path) -> int:
     middle = segments(place)[2]
-    data, at = middle.read_bytes(), frames(middle)
-    middle.write_bytes(data[: at[2] + 20] + data[at[3] :])
+    data, at = middle.read_bytes(), frames_of(middle, 0)[1]
+    behind = next(offset for offset in frames(middle) if offset > at)
+    middle.write_bytes(data[: at + 20] + data[behind:])
     return first_of(middle)
 
 
 def torn_end_of_sealed_segment(place: Path) -> int:
     middle = segments(place)[1]
-    truncate(middle, frames(middle)[2] + 9)
+    truncate(middle, frames_of(middle, 0)[1] + 9)
     return first_of(middle)
 
 
 def torn_tail(place: Path) -> int:
     last = segments(place)[-1]
-    data = last.read_bytes()
-    events = [at for at in frames(last) if data[at + 12 : at + 14] == b"\x95\x00"]
-    truncate(last, events[-1] + 20)
+    truncate(last, frames_of(last, 0)[-1] + 20)
     return LAST - 1
 
 
 def outcomes_missing_at_segment_end(place: Path) -> int:
-    middle = segments(place)[1]
+    middle = next(path for path in segments(place) if frames_of(path, 1)[-1] == frames(path)[-1])
     truncate(middle, frames(middle)[-1])
     return LAST
 
@@ -157,8 +162,9 @@ def lost_last_segment(place: Path) -> int:
 
 def duplicated_event(place: Path) -> int:
     middle = segments(place)[1]
-    data, at = middle.read_bytes(), frames(middle)
-    middle.write_bytes(data[: at[2]] + data[at[0] : at[1]] + data[at[2] :])
+    data, at = middle.read_bytes(), frames_of(middle, 0)[0]
+    behind = next(offset for offset in frames(middle) if offset > at)
+    middle.write_bytes(data[:behind] + data[at:behind] + data[behind:])
     return LAST
 
 
@@ -170,7 +176,7 @@ def segment_of_zeros(place: Path) -> int:
 
 def first_event_gone(place: Path) -> int:
     first = segments(place)[0]
-    flip(first, frames(first)[0] + 15)
+    flip(first, frames(first)[0] + 20)
     return 0
 
 
