@@ -31,7 +31,7 @@ from interceptor.target.local_address import is_local_address
 from interceptor.target.port_check import ensure_port_is_free
 from interceptor.target.supervisor import Supervisor
 from storage_backends import open_log
-from storage_backends.backend import Fact
+from storage_backends.backend import Fact, LogBackend
 from storage_backends.errors import LogError
 
 logger = logging.getLogger(__name__)
@@ -46,18 +46,30 @@ GC_THRESHOLDS = (50_000, 20, 100)
 class Ambassador:
     """One target, one log, one listener.  Everything runs in the event loop that `start` was called in."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Open the log.  Raises ConfigurationError and the errors of the log; nothing else is started."""
-        self.settings = settings
-        limits = settings.limits
-        loop = asyncio.get_running_loop()
+    @classmethod
+    async def open(cls, settings: Settings) -> Ambassador:
+        """Check the settings, open the log, and put the parts together; nothing else is started.
+
+        Raises ConfigurationError, TargetStartError and the errors of the log.
+        """
         detection = settings.effective_detection()
         router = Router(record_all=settings.record_all, bypass=settings.bypass, admin_same=settings.admin is None)
         if settings.command and is_local_address(settings.target.host):
             ensure_port_is_free(settings.target.host, settings.target.port)
+        backend = open_log(settings.log_url, **settings.log_options)
+        try:
+            await backend.start()
+            return cls(settings, backend, router, detection)
+        except BaseException:
+            backend.close()
+            raise
+
+    def __init__(self, settings: Settings, backend: LogBackend, router: Router, detection: Detection) -> None:
+        self.settings = settings
+        limits = settings.limits
+        loop = asyncio.get_running_loop()
         self.counters = Counters()
         self.machine = StateMachine()
-        backend = open_log(settings.log_url, **settings.log_options)
         self.journal = Journal(backend, loop, settings.durability, limits.relaxed_window_ms, self.counters)
         self.gate = ReleaseGate(self.journal, self.counters, limits)
         self.supervisor = Supervisor(list(settings.command), self._target_exited) if settings.command else None

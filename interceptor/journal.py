@@ -77,6 +77,12 @@ class Journal:
         return self.backend.last_version
 
     @property
+    def may_have_lost_delivered_events(self) -> bool:
+        """Whether an unclean stop may have lost events that a target has got: they were delivered and not yet kept."""
+        unclean = self.last_version > 0 and self.facts.get("clean_stop") != self.last_version
+        return unclean and not self.backend.keeps_what_it_takes
+
+    @property
     def durable_version(self) -> int:
         return self.backend.durable_version
 

@@ -299,7 +299,10 @@ class Recovery:
     async def _project_unless_in_step(self) -> Progress | None:
         journal = self._journal
         if journal.last_version == 0 or journal.facts.get("incarnation") == self.identity:
-            self._check_unclean(await find_uncertain(journal, self._limits.in_flight_events_max))
+            uncertain = await find_uncertain(journal, self._limits.in_flight_events_max)
+            if uncertain is None and journal.may_have_lost_delivered_events:
+                uncertain = (journal.last_version + 1, journal.last_version + self._limits.in_flight_events_max)
+            self._check_unclean(uncertain)
             return None
         if self._detector.awaits_connection:
             raise NotPossibleNowError(
@@ -373,6 +376,8 @@ class Recovery:
             self._supervisor.child_has_proved_itself()
         self.incarnations += 1
         self.incarnation_since_s = time()
+        if journal.facts.get("clean_stop") is not None:
+            journal.store_fact("clean_stop", None)
         if journal.facts.get("incarnation") != self.identity:
             journal.store_fact("incarnation", self.identity)
             journal.append_mark("incarnation", journal.last_version, identity=self.identity)

@@ -48,6 +48,11 @@ class LogBackend(Protocol):
         ...
 
     @property
+    def keeps_what_it_takes(self) -> bool:
+        """Whether records survive our own death as soon as `append` returns, and not only when they are durable."""
+        ...
+
+    @property
     def first_version(self) -> int:
         """The oldest event that can be read; last_version + 1 when there is none."""
         ...

@@ -36,6 +36,10 @@ class MemoryLog:
         """Nothing is left to do: the log is open."""
 
     @property
+    def keeps_what_it_takes(self) -> bool:
+        return False
+
+    @property
     def first_version(self) -> int:
         return self._ring.first_version
 

@@ -27,8 +27,8 @@ from interceptor.logview.options import (
 )
 from interceptor.logview.repair_text import describe
 from interceptor.logview.running import OutputGroup, progress_bar, run
-from interceptor.logview.selection import opened_source, selected
-from interceptor.logview.source import directory_of, is_file_log
+from interceptor.logview.selection import facts_of, opened_source, selected
+from interceptor.logview.source import directory_of, is_file_log, shown_url
 from interceptor.logview.statistics import Statistics
 from interceptor.logview.verification import Verification, verify_directory, verify_url
 from interceptor.logview.writing import chosen_format, json_format, opened_output, write_all, write_har, write_out
@@ -124,13 +124,13 @@ def tail_command(log_url: str, count: int, follow: bool, with_body: bool, as_jso
     async def tail() -> None:
         async with opened_source(log_url) as source:
             last = source.find_last_version()
-            filters = Filters(from_version=max(source.first_version, last - count + 1))
-            reader = source.reader(filters.from_version)
+            first_version = max(source.first_version, last - count + 1)
+            reader = source.reader(first_version)
             if not as_json:
                 click.echo(HEADING)
             with contextlib.closing(reader):
                 read = follow_joined if follow else read_joined
-                async with aclosing(read(reader, filters, source.load_facts())) as batches:
+                async with aclosing(read(reader, Filters(first_version), facts_of(source))) as batches:
                     await write_all(batches, format_event, write_out)
 
     try:
@@ -160,7 +160,7 @@ def verify_command(log_url: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(result.as_json(), indent=2))
     else:
-        click.echo("\n".join([f"log          {log_url}", *result.as_lines()]))
+        click.echo("\n".join([f"log          {shown_url(log_url)}", *result.as_lines()]))
         if not result.damages:
             click.echo(f"good         checksums, versions and segments ({monotonic() - began_s:.1f} s)")
     for damage in result.damages if not as_json else ():
@@ -186,10 +186,9 @@ def stats_command(log_url: str, as_json: bool, **options: Any) -> None:
     filters, statistics = filters_from(options), Statistics()
 
     async def count() -> None:
-        async with opened_source(log_url) as source:
-            async with aclosing(selected(source, filters, None)) as batches:
-                async for batch in batches:
-                    statistics.take(batch)
+        async with opened_source(log_url) as source, aclosing(selected(source, filters, None)) as batches:
+            async for batch in batches:
+                statistics.take(batch)
 
     run(count(), log_url)
     click.echo(json.dumps(statistics.as_json(), indent=2) if as_json else statistics.as_text())
@@ -244,7 +243,7 @@ def import_command(log_url: str, file: Path, allow_redacted: bool) -> None:
     """
     path = None if str(file) == "-" else file
     count = run(import_file(path, log_url, allow_redacted=allow_redacted), log_url)
-    click.echo(f"{count} events imported into {log_url}")
+    click.echo(f"{count} events imported into {shown_url(log_url)}")
 
 
 @log_group.command("repair")

@@ -17,7 +17,7 @@ class Filters:
     Raises LogViewError for a status of another shape.
     """
 
-    from_version: int = 1
+    from_version: int | None = None
     to_version: int | None = None
     methods: tuple[str, ...] = ()
     path: str | None = None
@@ -27,7 +27,7 @@ class Filters:
         for status in self.statuses:
             if not _STATUS.fullmatch(status.lower()):
                 raise LogViewError(f"--status {status}: write a status such as 404, a class such as 4xx, or none")
-        if self.to_version is not None and self.to_version < self.from_version:
+        if self.to_version is not None and self.from_version is not None and self.to_version < self.from_version:
             raise LogViewError(f"--to {self.to_version} is below --from {self.from_version}")
 
     @property

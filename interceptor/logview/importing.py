@@ -14,7 +14,7 @@ from typing import IO
 
 from interceptor.logview.errors import LogViewError
 from interceptor.logview.jsonl import ImportedEvent, parse_line
-from interceptor.logview.source import is_file_log, started_log
+from interceptor.logview.source import is_file_log, shown_url, started_log
 from storage_backends import LogBackend
 from storage_backends.errors import LogError
 from storage_backends.records import Outcome, Quarantine, Record
@@ -40,7 +40,7 @@ async def import_file(path: Path | None, url: str, *, allow_redacted: bool) -> i
         try:
             if log.last_version or log.first_version != 1:
                 raise LogViewError(
-                    f"{url} is not empty, it holds events up to {log.last_version}: import into a new log"
+                    f"{shown_url(url)} is not empty, it holds events up to {log.last_version}: import into a new log"
                 )
             await _append_all(log, _lines(file, name))
         finally:

@@ -39,7 +39,7 @@ class Joiner:
 
     def __init__(self, filters: Filters, quarantined: Collection[int] = ()) -> None:
         self._filters = filters
-        self._from_version = filters.from_version
+        self._from_version = filters.from_version or 1
         self._to_version = filters.to_version or 2**64
         pattern = filters.head_pattern()
         self._matches = pattern.match if pattern is not None else None

@@ -49,8 +49,7 @@ def redaction_options(command: Command) -> Command:
 def filters_from(options: dict[str, Any]) -> Filters:
     """Take the filters out of a command's options. Raises LogViewError."""
     names = ("from_version", "to_version", "methods", "path", "statuses")
-    values = {name: options.pop(name) for name in names}
-    return Filters(**values | {"from_version": values["from_version"] or 1})
+    return Filters(**{name: options.pop(name) for name in names})
 
 
 def redaction_from(options: dict[str, Any]) -> tuple[Redaction, bool]:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from interceptor.logview.errors import LogViewError
+from interceptor.logview.source import shown_url
 from storage_backends.errors import LogDamagedError
 
 T = TypeVar("T")
@@ -47,7 +48,9 @@ def run(work: Coroutine[Any, Any, T], log_url: str) -> T:
     try:
         return asyncio.run(work)
     except LogDamagedError as error:
-        raise LogViewError(f"{error}. What is wrong altogether: interceptor log verify --log {log_url}") from error
+        raise LogViewError(
+            f"{error}. What is wrong altogether: interceptor log verify --log {shown_url(log_url)}"
+        ) from error
     finally:
         gc.set_threshold(*before)
 

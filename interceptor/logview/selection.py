@@ -8,9 +8,12 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
+from interceptor.logview.errors import LogViewError
 from interceptor.logview.filters import Filters
 from interceptor.logview.joining import JoinedEvent, read_joined
 from interceptor.logview.source import LogSource, open_source
+from storage_backends.backend import Fact
+from storage_backends.errors import LogDamagedError, LogError
 
 
 @contextlib.asynccontextmanager
@@ -23,15 +26,25 @@ async def opened_source(log_url: str) -> AsyncGenerator[LogSource, None]:
         source.close()
 
 
+def facts_of(source: LogSource) -> dict[str, Fact]:
+    """Return the facts about the log, none where they are damaged: then `verify` says so."""
+    try:
+        return source.load_facts()
+    except LogDamagedError:
+        return {}
+
+
 async def selected(source: LogSource, filters: Filters, last: int | None) -> AsyncGenerator[list[JoinedEvent], None]:
     """Yield the wanted events, or only the last so many of them. Raises LogDamagedError, LogGapError."""
-    # Somebody who asked for a version that was trimmed shall be told; without --from the log's first one is meant.
-    first_version = source.first_version if filters.from_version == 1 else filters.from_version
+    # Somebody who asks for a version that was trimmed shall be told; without --from the log's first one is meant.
+    first_version = filters.from_version or source.first_version
+    if filters.to_version is not None and filters.to_version < first_version:
+        raise LogViewError(f"--to {filters.to_version}: the log begins with version {first_version}")
     if last is not None and not filters.looks_at_content:
         end_version = source.find_last_version()
         first_version = max(first_version, min(filters.to_version or end_version, end_version) - last + 1)
     with contextlib.closing(source.reader(first_version)) as reader:
-        batches = read_joined(reader, replace(filters, from_version=first_version), source.load_facts())
+        batches = read_joined(reader, replace(filters, from_version=first_version), facts_of(source))
         async with aclosing(batches if last is None else _last_of(batches, last)) as wanted:
             async for batch in wanted:
                 yield batch
@@ -42,6 +55,10 @@ async def _last_of(
 ) -> AsyncGenerator[list[JoinedEvent], None]:
     kept: deque[JoinedEvent] = deque(maxlen=count)
     async with aclosing(batches):
-        async for batch in batches:
-            kept.extend(batch)
+        try:
+            async for batch in batches:
+                kept.extend(batch)
+        except LogError:
+            yield list(kept)
+            raise
     yield list(kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Protocol
 
@@ -44,6 +45,11 @@ def is_file_log(url: str) -> bool:
             "interceptor with --log file:DIR to be able to look into its log"
         )
     return scheme == "file"
+
+
+def shown_url(url: str) -> str:
+    """Return the URL as it may be shown: without a password."""
+    return re.sub(r"(?<=://)([^/@:]*):[^/]*@", r"\1:***@", url)
 
 
 def directory_of(url: str, command: str) -> Path:

@@ -53,6 +53,10 @@ class FileLog:
         """Nothing is left to do: the log is open."""
 
     @property
+    def keeps_what_it_takes(self) -> bool:
+        return True
+
+    @property
     def first_version(self) -> int:
         return self._catalogue.first_version
 

@@ -147,6 +147,8 @@ def _note_losses(plan: RepairPlan, segments: Sequence[SegmentInspection]) -> Non
 def _note_readable(plan: RepairPlan, first_version: int, last_version: int) -> None:
     first_version = max(first_version, plan.last_version + 1)
     if first_version <= last_version:
+        if plan.lost_readable and plan.lost_readable[-1][1] == first_version - 1:
+            first_version = plan.lost_readable.pop()[0]
         plan.lost_readable.append((first_version, last_version))
         plan.lost_until = max(plan.lost_until, last_version)
 

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeAlias, cast
 
-import asyncpg  # type: ignore[import-untyped]
+import asyncpg
 
 Row: TypeAlias = Sequence[Any]
 

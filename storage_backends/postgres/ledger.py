@@ -86,6 +86,10 @@ class Ledger:
             or self.first_version > self.committed_first_version
         )
 
+    def rows_begin(self, first_version: int) -> int:
+        """Return the version below which there may be no rows; what stands before event 1 goes with event 1."""
+        return first_version if first_version > 1 else 0
+
     def want_everything(self) -> Key:
         """Ask that what was appended so far be committed; return the last key of it."""
         self._wanted = self.buffer.end
@@ -132,6 +136,9 @@ class Ledger:
         or the table contradicts what this one was told.
         """
         locked = await try_lock(connection, self.address)
+        if locked:
+            # Where commits wait for a standby, a COMMIT that was cut off may not be there yet.  This one is behind it.
+            await connection.execute(f"UPDATE {self.address.table('logs')} SET name = name WHERE id = {self.log_id}")
         row = await connection.fetchrow(
             f"SELECT {_ROW} FROM {self.address.table('logs')} WHERE name = $1", self.address.log_name
         )
@@ -231,7 +238,7 @@ class Ledger:
         ]
         oldest, newest = ends
         version, ordinal = self.committed
-        self.oldest_row_version = self.first_version if oldest is None else min(oldest[0], self.first_version)
+        self.oldest_row_version = self.rows_begin(self.first_version) if oldest is None else oldest[0]
         everything_trimmed = self.first_version > version
         if newest is None:
             whole = everything_trimmed and (ordinal == 0 or version > 0)

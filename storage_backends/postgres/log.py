@@ -74,6 +74,10 @@ class PostgresLog:
         self._trimmer.request()
 
     @property
+    def keeps_what_it_takes(self) -> bool:
+        return False
+
+    @property
     def first_version(self) -> int:
         return self._ledger.first_version
 
@@ -153,7 +157,7 @@ class PostgresLog:
             return
         self._closed = True
         self._trimmer.stop()
-        self._side.drop()
+        self._side.close()
         if self._writer is None:
             return
         self._writer.stop()

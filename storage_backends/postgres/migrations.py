@@ -90,6 +90,14 @@ CREATE FUNCTION {schema}.headers_of(head bytea) RETURNS jsonb LANGUAGE sql IMMUT
 $$;
 COMMENT ON FUNCTION {schema}.headers_of IS 'The fields of a request head; repeated ones are joined by commas.';
 
+CREATE FUNCTION {schema}.field_of(detail json, name text) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    RETURN detail ->> name;
+EXCEPTION WHEN others THEN
+    RETURN detail::text;
+END $$;
+COMMENT ON FUNCTION {schema}.field_of IS 'A field as text; the whole JSON where it holds what text can not, a NUL.';
+
 CREATE VIEW {schema}.events AS
     SELECT log_id, version, timestamptz 'epoch' + time_ns / 1000 * interval '1 microsecond' AS recorded_at, time_ns,
            method, target, {schema}.headers_of(head) AS headers, head, body
@@ -104,12 +112,12 @@ CREATE VIEW {schema}.outcomes AS
 
 CREATE VIEW {schema}.quarantines AS
     SELECT log_id, about AS version, timestamptz 'epoch' + time_ns / 1000 * interval '1 microsecond' AS quarantined_at,
-           detail ->> 'reason' AS reason
+           {schema}.field_of(detail, 'reason') AS reason
     FROM {schema}.records WHERE kind = 2;
 
 CREATE VIEW {schema}.marks AS
     SELECT log_id, about AS version, timestamptz 'epoch' + time_ns / 1000 * interval '1 microsecond' AS marked_at,
-           detail ->> 'kind' AS kind, detail -> 'detail' AS detail
+           {schema}.field_of(detail, 'kind') AS kind, {schema}.field_of(detail, 'detail') AS detail
     FROM {schema}.records WHERE kind = 3;
 
 CREATE VIEW {schema}.requests AS
@@ -125,7 +133,7 @@ CREATE VIEW {schema}.requests AS
         FROM {schema}.records r WHERE r.log_id = e.log_id AND r.about = e.version AND r.kind = 1
         ORDER BY r.version, r.ordinal LIMIT 1) o ON true
     LEFT JOIN LATERAL (
-        SELECT r.detail ->> 'reason' AS reason
+        SELECT {schema}.field_of(r.detail, 'reason') AS reason
         FROM {schema}.records r WHERE r.log_id = e.log_id AND r.about = e.version AND r.kind = 2
         ORDER BY r.version, r.ordinal LIMIT 1) q ON true;
 COMMENT ON VIEW {schema}.requests IS 'Who changed what: every recorded request with its first outcome.';

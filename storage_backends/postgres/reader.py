@@ -57,7 +57,7 @@ class PostgresReader:
     def _advance(self, row: Row) -> Record:
         version, ordinal = self._after
         found: Key = (row[0], row[1])
-        trimmed = version < self._ledger.first_version and found[0] == version
+        trimmed = version < self._rows_begin and found[0] == version
         if found not in ((version, ordinal + 1), (version + 1, 0)) and not trimmed:
             raise self._hole(found)
         record = record_of(row)
@@ -67,9 +67,13 @@ class PostgresReader:
     def _skip_to(self, begin: Key) -> None:
         """Go on behind rows that are not there; those that belong to a trimmed event need not be."""
         version = self._after[0]
-        if begin[0] != version or version >= self._ledger.first_version:
+        if begin[0] != version or version >= self._rows_begin:
             raise self._hole(begin)
         self._after = begin
+
+    @property
+    def _rows_begin(self) -> int:
+        return self._ledger.rows_begin(self._ledger.first_version)
 
     def _hole(self, found: Key) -> LogError:
         version, first_version = self._after[0] + 1, self._ledger.first_version
@@ -91,7 +95,7 @@ class Trimmer:
 
     def request(self) -> None:
         """Delete what may be deleted by now, unless that is being done."""
-        if self._task is None and self._ledger.oldest_row_version < self._ledger.committed_first_version:
+        if self._task is None and self._ledger.oldest_row_version < self._end:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="trimming")
             self._task.add_done_callback(self._ended)
 
@@ -100,7 +104,7 @@ class Trimmer:
         if self._task is not None:
             self._task.remove_done_callback(self._ended)
             self._task.cancel()
-        self._side.drop()
+        self._side.close()
 
     async def _run(self) -> None:
         ledger = self._ledger
@@ -110,12 +114,16 @@ class Trimmer:
                 RETURNING coalesce(octet_length(head), 0) + coalesce(octet_length(body), 0)
                     + {ROW_OVERHEAD_BYTES} AS bytes)
             SELECT coalesce(sum(bytes), 0)::bigint FROM gone"""
-        while ledger.oldest_row_version < ledger.committed_first_version:
-            end = min(ledger.oldest_row_version + TRIM_VERSIONS, ledger.committed_first_version)
+        while ledger.oldest_row_version < self._end:
+            end = min(ledger.oldest_row_version + TRIM_VERSIONS, self._end)
             rows = await fetch(self._side, query, ledger.log_id, ledger.oldest_row_version, end)
             ledger.freed_bytes += rows[0][0]
             ledger.oldest_row_version = end
         self._side.drop()
+
+    @property
+    def _end(self) -> int:
+        return self._ledger.rows_begin(self._ledger.committed_first_version)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._task = None
@@ -129,6 +137,7 @@ async def fetch(side: SideConnection, query: str, *args: object) -> list[Row]:
     """Run a query until the database answers it.  Raises LogFailedError for what trying again can't help."""
     async with side.lock:
         patience = Patience(side.address.commit_timeout_s)
+        told = False
         while True:
             try:
                 async with asyncio.timeout(patience.limit_s):
@@ -139,6 +148,9 @@ async def fetch(side: SideConnection, query: str, *args: object) -> list[Row]:
                     raise
                 if not passes(error):
                     raise LogFailedError(f"{side.address.place} can't be read: {described(error)}") from error
+                if not told:
+                    told = True
+                    logger.warning("%s can't be read now, a reader waits: %s", side.address.place, described(error))
                 await patience.after(error)
             except BaseException:
                 side.drop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from storage_backends.errors import LogConfigurationError
+from storage_backends.errors import LogConfigurationError, LogFailedError
 from storage_backends.postgres.address import Address
 from storage_backends.postgres.driver import Connection, connect, cut
 from storage_backends.postgres.faults import is_of_pooler
@@ -87,12 +87,20 @@ class SideConnection:
         self.address = address
         self.lock = asyncio.Lock()
         self._connection: Connection | None = None
+        self._closed = False
 
     async def connection(self) -> Connection:
         """Return the session.  The caller holds `lock`.  Raises what `open_session` raises."""
+        if self._closed:
+            raise LogFailedError(f"{self.address.place} is closed")
         if self._connection is None or self._connection.is_closed():
             self._connection = await open_session(self.address)
         return self._connection
+
+    def close(self) -> None:
+        """End the session for good; whoever waits for it gets LogFailedError."""
+        self._closed = True
+        self.drop()
 
     def drop(self) -> None:
         """End the session; the next use opens another."""

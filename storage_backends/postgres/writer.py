@@ -56,6 +56,7 @@ class Writer:
                         await ledger.write(connection)
                     else:
                         limit.reschedule(None)
+                        patience.reset()
                         await self._idle()
                         continue
             except Exception as error:

@@ -25,6 +25,7 @@ class FakeBackend:
 
     def __init__(self, url: str = "fake:") -> None:
         self.url = url
+        self.keeps_what_it_takes = True
         self.ring = Ring(65_536, 64 * 1024 * 1024)
         self.durable_version = 0
         self.calls: list[str] = []
@@ -34,6 +35,9 @@ class FakeBackend:
         self.fail_facts: LogError | None = None
         self.closed = False
         self._syncs: list[tuple[int, SyncDone]] = []
+
+    async def start(self) -> None:
+        """It is open."""
 
     @property
     def first_version(self) -> int:

@@ -83,7 +83,7 @@ async def running(
         anywhere = Address("127.0.0.1", 0)
         # What start() does to the collector is for a process of its own.
         with mock.patch("interceptor.ambassador.gc"):
-            ambassador = Ambassador(
+            ambassador = await Ambassador.open(
                 Settings(
                     target.address, anywhere, None if admin_same else anywhere, log_url, limits=limits or Limits(),
                     **settings,

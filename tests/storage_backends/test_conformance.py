@@ -11,7 +11,7 @@ from storage_backends.conformance import LogConformance
 class TestMemoryLog(LogConformance):
     survives_close = False
 
-    def open(self, place: Path) -> LogBackend:  # noqa: ARG002
+    def open(self, place: Path) -> LogBackend:
         return open_log("memory:")
 
 

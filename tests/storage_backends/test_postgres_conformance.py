@@ -80,6 +80,10 @@ class DistantLog:
         return self._log.url
 
     @property
+    def keeps_what_it_takes(self) -> bool:
+        return self._log.keeps_what_it_takes
+
+    @property
     def first_version(self) -> int:
         return self._log.first_version
 

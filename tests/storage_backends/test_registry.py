@@ -33,7 +33,7 @@ def test_a_bad_option_is_refused(options: dict[str, int]) -> None:
 def test_built_in_schemes_work_without_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "entry_points", lambda **_: [])
     assert isinstance(open_log("memory:"), MemoryLog)
-    assert registry.known_schemes() == ["file", "memory"]
+    assert registry.known_schemes() == ["file", "memory", "postgres", "postgresql"]
 
 
 def test_a_third_party_adds_a_scheme_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
