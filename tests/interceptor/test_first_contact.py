@@ -77,10 +77,10 @@ async def test_after_an_unclean_stop_the_range_in_doubt_is_reported(on_unclean: 
 
 
 @pytest.mark.parametrize(
-    "backend", [known(5, unanswered=2, clean=True), known(5)], ids=["a clean stop", "every outcome is there"]
+    ("unanswered", "clean"), [(2, True), (0, False)], ids=["a clean stop", "every outcome is there"]
 )
-async def test_without_a_doubt_nothing_is_uncertain(backend: FakeBackend) -> None:
-    async with recovering(backend=backend, on_unclean=OnUnclean.WAIT) as rig:
+async def test_without_a_doubt_nothing_is_uncertain(unanswered: int, clean: bool) -> None:
+    async with recovering(backend=known(5, unanswered=unanswered, clean=clean), on_unclean=OnUnclean.WAIT) as rig:
         await rig.active()
         assert rig.recovery.uncertain is None
 

@@ -47,8 +47,8 @@ class Server:
         self._control("-m", "immediate", "stop")
 
     def start(self) -> None:
-        options = f"-h '' -k {self._socket_directory()}"
-        self._control("-o", options, "-l", str(self.directory / "log"), "start")
+        # The wheel's object learns of the new process, or it would not stop it at the end.
+        self._server.ensure_postgres_running()
 
     def reload(self) -> None:
         self._control("reload")
