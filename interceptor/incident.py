@@ -29,6 +29,17 @@ class Incident:
     reproject_from: int | None = None
     assume_in_step: bool = False
     done: asyncio.Future[dict[str, object]] | None = None
+    detected_s: float | None = None
+
+    def detected(self) -> None:
+        """It is certain now that the incarnation is over, if it was not before."""
+        if self.detected_s is None:
+            self.detected_s = monotonic()
+
+    @property
+    def detected_after_s(self) -> float:
+        """From the incident until it was certain that the incarnation is over."""
+        return self.detected_s - self.at_s if self.detected_s is not None else 0.0
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,6 @@ class RecoveryRecord:
     """One recovery: times are monotonic, in seconds."""
 
     incident: Incident
-    detected_s: float
     target_back_s: float
     ended_s: float
     progress: Progress
@@ -51,7 +61,7 @@ class RecoveryRecord:
         return {
             "cause": self.incident.reason,
             "at": round(time(), 3),
-            "detected_after_s": round(self.detected_s - self.incident.at_s, 6),
+            "detected_after_s": round(self.incident.detected_after_s, 6),
             "target_back_after_s": round(self.target_back_s - self.incident.at_s, 6),
             "total_s": round(self.total_s, 6),
             **self.progress.as_json(),

@@ -65,6 +65,7 @@ class Recovery:
         self._detector = detector
         self._supervisor = supervisor
         self._target_back_s = 0.0
+        self._exit_seen_s = 0.0
         self._limits = limits
         self._counters = counters
         self._on_unclean = on_unclean
@@ -85,6 +86,7 @@ class Recovery:
 
     def target_exited(self, returncode: int) -> None:
         """The supervised process has ended."""
+        self._exit_seen_s = monotonic()
         self._suspect(f"the target's process ended with {exit_text(returncode)}")
 
     def target_unreachable(self) -> None:
@@ -190,7 +192,11 @@ class Recovery:
                 delivery.take_refusal(502, "the target closed the connection, and the log has failed")
             return
         if verdict is Verdict.DEAD:
-            self._counters.detection.observe(monotonic() - incident.at_s)
+            # The end of a process that we started is certain at once; starting the next one comes before this line.
+            if self._exit_seen_s >= incident.at_s:
+                incident.detected_s = self._exit_seen_s
+            incident.detected()
+            self._counters.detection.observe(incident.detected_after_s)
             await self._recover(incident)
             return
         sent = [delivery for lane in self._projector.lanes for delivery in lane.take_back_sent()]
@@ -232,12 +238,12 @@ class Recovery:
 
         Returns None, with `problem` set, where only an operator can help.
         """
-        detected_s = monotonic()
+        incident.detected()
         logger.warning("the target is gone (%s); requests are held until it is back", incident.reason)
         self._blame(self._lost(sent))
         progress = await self._bring_into_step(lambda: self._project(from_version))
         if progress is not None:
-            self._report(incident, detected_s, progress)
+            self._report(incident, progress)
         return progress
 
     async def _bring_into_step(self, project: Callable[[], Awaitable[Progress | None]]) -> Progress | None:
@@ -294,7 +300,7 @@ class Recovery:
         incident = Incident("our own start")
         progress = await self._bring_into_step(self._project_unless_in_step)
         if progress is not None:
-            self._report(incident, incident.at_s, progress)
+            self._report(incident, progress)
 
     async def _project_unless_in_step(self) -> Progress | None:
         journal = self._journal
@@ -383,9 +389,9 @@ class Recovery:
             journal.append_mark("incarnation", journal.last_version, identity=self.identity)
         self._machine.apply(Cause.IN_STEP)
 
-    def _report(self, incident: Incident, detected_s: float, progress: Progress) -> None:
+    def _report(self, incident: Incident, progress: Progress) -> None:
         counters = self._counters
-        record = RecoveryRecord(incident, detected_s, self._target_back_s, monotonic(), progress)
+        record = RecoveryRecord(incident, self._target_back_s, monotonic(), progress)
         counters.replayed += progress.replayed
         counters.divergences += progress.comparison.divergences
         counters.recoveries += 1
