@@ -13,7 +13,8 @@ from time import monotonic
 from interceptor.counters import Counters
 from interceptor.exchange import Exchange, RecordedExchange
 from interceptor.limits import Limits
-from interceptor.passage import Passages, PassedExchange
+from interceptor.passages import Passages
+from interceptor.passed_exchange import PassedExchange
 from interceptor.sequencer import Sequencer
 
 
@@ -36,8 +37,8 @@ class Admission:
 
     @property
     def held(self) -> int:
-        """How many requests are held."""
-        return len(self._held)
+        """How many requests are held, the ones among them that the log has refused to take so far."""
+        return len(self._held) + self._sequencer.held
 
     @property
     def held_bytes(self) -> int:
@@ -94,16 +95,22 @@ class Admission:
         """Answer everything that is held, and everything that comes, with 503."""
         self._open = False
         self._refuse_all = reason
+        for exchange in self._sequencer.take_back(math.inf):
+            self._refuse(exchange, reason, "failed")
         while self._held:
             self._refuse(self._take(), reason, "failed")
 
     def expire(self) -> None:
         """Answer 503 to those that were held for too long.  Called several times a second."""
         deadline = monotonic() - self._limits.hold_time_max_s
+        waited_for = "the log had no room for it" if self._sequencer.blocked else "the application did not come back"
+        overdue: list[Exchange] = list(self._sequencer.take_back(deadline))
         while self._held and next(iter(self._held)).arrived_s < deadline:
+            overdue.append(self._take())
+        for exchange in overdue:
             self._counters.limits_reached["hold_time_max_s"] += 1
             self._refuse(
-                self._take(), f"the application did not come back within {self._limits.hold_time_max_s:g} s; "
+                exchange, f"{waited_for} within {self._limits.hold_time_max_s:g} s; "
                 "the request was not recorded and not delivered", "expired",
             )  # fmt: skip
 
@@ -128,7 +135,7 @@ class Admission:
 
     def _hold(self, exchange: Exchange) -> None:
         limits = self._limits
-        if self._open and not self._held:
+        if self._open and not self._held and not self._sequencer.blocked:
             full = self._sequencer.outstanding_events >= self._events_max
             self._counters.limits_reached["in_flight_events_max" if full else "in_flight_bytes_max"] += 1
         if self._refuse_all is not None:

@@ -16,7 +16,7 @@ from interceptor.hold import Hold
 from interceptor.journal import Journal
 from interceptor.lane import Lane
 from interceptor.listener import Listener
-from interceptor.passage import Passages
+from interceptor.passages import Passages
 from interceptor.projector import Progress, Projector
 from interceptor.recovery import Recovery
 from interceptor.release_gate import ReleaseGate
@@ -331,9 +331,7 @@ class Ambassador:
 
     def _check_deadlines(self) -> None:
         self.admission.expire()
-        overdue_s = monotonic() - self.settings.limits.answer_timeout_s
-        self.projector.refuse_overdue(overdue_s)
-        self.sequencer.refuse_overdue(overdue_s)
+        self.projector.refuse_overdue(monotonic() - self.settings.limits.answer_timeout_s)
         self._deadlines = asyncio.get_running_loop().call_later(DEADLINES_S, self._check_deadlines)
 
     def _check_versions(self, from_version: int | None, to_version: int | None) -> None:

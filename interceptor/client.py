@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, cast
 
 from interceptor.exchange import Exchange, RecordedExchange
-from interceptor.passage import PassedExchange
+from interceptor.passed_exchange import PassedExchange
 from interceptor.refusals import CONTINUE
 from interceptor.routing import Route
 from interceptor.wire import chunked

@@ -1,6 +1,6 @@
 """One request of one client and the way of its answer back.
 
-`RecordedExchange` is an event with a client behind it; `passage.PassedExchange` goes by the log.  Both put their answer
+`RecordedExchange` is an event with a client behind it; `passed_exchange.PassedExchange` goes by the log.  Both put their answer
 through the same client side: whole if it is small, as an `AnswerStream` otherwise.
 """
 

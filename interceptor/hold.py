@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from interceptor.errors import DrainTimeoutError
-from interceptor.passage import Passages
+from interceptor.passages import Passages
 from interceptor.sequencer import Sequencer
 from interceptor.states import Cause, State, StateMachine
 

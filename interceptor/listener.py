@@ -12,7 +12,7 @@ from interceptor.client import ClientConnection
 from interceptor.counters import Counters
 from interceptor.errors import ConfigurationError
 from interceptor.limits import Limits
-from interceptor.passage import Passages
+from interceptor.passages import Passages
 from interceptor.release_gate import ReleaseGate
 from interceptor.routing import Router
 

@@ -1,263 +1,27 @@
-"""What goes past the log: safe reads under --record unsafe, bypassed routes, upgrades, and the admin on the same port.
+"""One connection to the target beside the lane, carrying one unrecorded exchange at a time.
 
-Each has a connection to the target to itself while it lasts; reads take theirs from a pool.  Design rule 2 holds here
-too: what the target sends is passed on once everything that was delivered before it is durable, because it may show
-effects of that.
+What the target sends waits at the gate until everything that was delivered before it is durable (design rule 2).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from interceptor.address import Address
 from interceptor.answer_stream import AnswerStream
-from interceptor.counters import Counters
-from interceptor.exchange import Exchange
-from interceptor.limits import Limits
-from interceptor.release_gate import ReleaseGate
-from interceptor.routing import SAFE_METHODS, Route
-from interceptor.tasks import TaskGroup
+from interceptor.passed_exchange import PassedExchange
+from interceptor.routing import Route
 from interceptor.wire.answer import Answer, AnswerReader
 from interceptor.wire.errors import AnswerError
-from interceptor.wire.request import Request
 
 if TYPE_CHECKING:
-    from interceptor.admission import Admission
     from interceptor.client import ClientConnection
+    from interceptor.passages import Passages
 
-# A safe request may be sent again by a proxy (RFC 9110 §9.2.2): once for a pooled connection that the target had
-# closed meanwhile, and once more after a recovery.
-ATTEMPTS_MAX = 4
 # Raw bytes that wait at the gate for one connection; beyond it nothing more is read from the target.
 GATED_BYTES_MAX = 256 * 1024
-
-
-class PassedExchange(Exchange):
-    """An unrecorded request with its client.  `tunnelled` once both sides have left HTTP."""
-
-    __slots__ = ("attempts", "head", "passage", "pieces", "pooled", "request", "route", "tunnelled", "uploaded")
-
-    def __init__(
-        self, client: ClientConnection, counters: Counters, request: Request, head: bytes, route: Route
-    ) -> None:
-        super().__init__(
-            client,
-            counters,
-            http11=request.version_minor == 1,
-            keep_alive=request.keep_alive,
-            is_head_request=request.method == b"HEAD",
-        )
-        self.request = request
-        # The expectation is the application's to meet: only it knows whether it wants the content (RFC 9110 §10.1.1).
-        self.head = head[:-2] + b"Expect: 100-continue\r\n\r\n" if request.expects_continue else head
-        self.route = route
-        self.uploaded = not request.has_body
-        self.tunnelled = False
-        # Whether it counts among the reads of the pool; how often the target has sent something.
-        self.pooled = False
-        self.pieces = 0
-        self.attempts = 0
-        self.passage: Passage | None = None
-
-    @property
-    def size_bytes(self) -> int:
-        return len(self.head)
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether it may be sent again: safe, without content, and its client has got nothing yet."""
-        safe = self.request.method in SAFE_METHODS and not self.request.has_body and self.route is not Route.UPGRADE
-        return safe and (self.stream is None or not self.stream.touched)
-
-    def write_upload(self, data: bytes) -> None:
-        """Pass content of the request, or bytes of the tunnel, to the target."""
-        if self.passage is not None:
-            self.passage.write(data)
-
-    def client_ended(self) -> bool:
-        """The client has ended its sending side; return whether its connection stays open."""
-        if self.passage is None:
-            # Asked again when there is one.
-            return True
-        if self.tunnelled or self.route is Route.BYPASS:
-            # What that means is for the application to say, as if the client had been its own.
-            self.passage.write_eof()
-            # If the target now closes, it is because of that, and no reason to ask again.
-            self.attempts = ATTEMPTS_MAX
-            return True
-        if not self.uploaded:
-            self.abandon()
-        return self.uploaded
-
-    def refuse(self, status: int, detail: str, retry_after_s: int | None = None) -> None:
-        if self.client is not None and self.client.uploading(self):
-            # What is still to come of the content must not be taken for the next request.
-            self.keep_alive = False
-        super().refuse(status, detail, retry_after_s)
-
-    def abandon(self) -> None:
-        """Cut the connection to the target."""
-        passage, self.passage = self.passage, None
-        if passage is not None:
-            passage.abort()
-
-    def client_gone(self) -> None:
-        super().client_gone()
-        self.abandon()
-
-    def drained(self) -> None:
-        if self.passage is not None:
-            self.passage.resume()
-
-
-class Passages:
-    """Opens, pools and counts the connections beside the lane."""
-
-    def __init__(
-        self,
-        target: Address,
-        gate: ReleaseGate,
-        limits: Limits,
-        counters: Counters,
-        delivered_version: Callable[[], int],
-    ) -> None:
-        self.admission: Admission
-        self.admin_socket: str | None = None
-        self.on_target_unreachable: Callable[[], None] = _ignore
-        self.on_idle: Callable[[], None] | None = None
-        self.gate = gate
-        self.limits = limits
-        self.counters = counters
-        self.delivered_version = delivered_version
-        self._target = target
-        self._idle: deque[tuple[float, Passage]] = deque()
-        self._queue: deque[PassedExchange] = deque()
-        self._reads = 0
-        self._open: set[Passage] = set()
-        self._tasks = TaskGroup("passages")
-
-    @property
-    def reads_in_flight(self) -> int:
-        """Pooled requests that a drain waits for."""
-        return self._reads
-
-    @property
-    def tunnels(self) -> int:
-        """Connections that have left HTTP."""
-        return sum(1 for passage in self._open if passage.tunnelled)
-
-    def start(self, exchange: PassedExchange) -> None:
-        """Send the request on its way."""
-        if exchange.client is None:
-            return
-        if exchange.route is Route.READ:
-            if self._reads >= self.limits.pool_connections_max:
-                self.counters.limits_reached["pool_connections_max"] += 1
-                self._queue.append(exchange)
-                return
-            self._reads += 1
-            exchange.pooled = True
-        if exchange.attempts == 0:
-            self._count(exchange.route)
-        exchange.attempts += 1
-        # What can't be sent again must not run into a connection that the target is about to close.
-        if exchange.route is Route.READ and exchange.attempts == 1 and exchange.repeatable:
-            passage = self._take_idle()
-            if passage is not None:
-                passage.begin(exchange)
-                return
-        self._tasks.start(self._connect(exchange))
-
-    def ended(self, passage: Passage, exchange: PassedExchange, *, reusable: bool) -> None:
-        """An exchange is over; its connection may serve another read."""
-        if exchange.route is Route.READ and reusable:
-            self._idle.append((monotonic(), passage))
-        self.release(exchange)
-
-    def broke(self, exchange: PassedExchange, detail: str) -> None:
-        """The target's connection was lost before the answer was complete, or could not be made."""
-        self.release(exchange)
-        if exchange.client is None:
-            return
-        if exchange.route is not Route.ADMIN:
-            self.on_target_unreachable()
-        if exchange.repeatable and exchange.attempts < ATTEMPTS_MAX:
-            if exchange.stream is not None:
-                exchange.stream.close()
-                exchange.stream = None
-            self.admission.put_back(exchange)
-            return
-        exchange.refuse(502, detail)
-
-    def forget(self, passage: Passage) -> None:
-        """A connection has closed."""
-        self._open.discard(passage)
-        self._idle = deque(item for item in self._idle if item[1] is not passage)
-
-    def close_idle(self) -> None:
-        """Close the pool: the incarnation is over, or a checkpoint wants no connection open."""
-        idle, self._idle = self._idle, deque()
-        for _, passage in idle:
-            passage.abort()
-
-    async def close(self) -> None:
-        """Cut everything."""
-        await self._tasks.cancel_all()
-        for passage in list(self._open):
-            passage.abort()
-
-    def _count(self, route: Route) -> None:
-        if route is Route.READ:
-            self.counters.unrecorded += 1
-        elif route is Route.BYPASS:
-            self.counters.bypassed += 1
-        elif route is Route.UPGRADE:
-            self.counters.tunnels += 1
-
-    def _take_idle(self) -> Passage | None:
-        # The newest first; what has been idle for long is not used again, so that the race with the server's own
-        # keep-alive timeout is not run.
-        while self._idle:
-            since_s, passage = self._idle.pop()
-            if monotonic() - since_s < self.limits.lane_idle_max_s and passage.usable:
-                return passage
-            passage.abort()
-        return None
-
-    def release(self, exchange: PassedExchange) -> None:
-        """A read is over, or was given up: the next one may go; may be told twice."""
-        if not exchange.pooled:
-            return
-        exchange.pooled = False
-        self._reads -= 1
-        while self._queue and self._reads < self.limits.pool_connections_max:
-            self.start(self._queue.popleft())
-        if self._reads == 0 and self.on_idle is not None:
-            self.on_idle()
-
-    async def _connect(self, exchange: PassedExchange) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(self.limits.connect_timeout_s):
-                if exchange.route is Route.ADMIN:
-                    _, passage = await loop.create_unix_connection(lambda: Passage(self), self.admin_socket)
-                else:
-                    _, passage = await loop.create_connection(
-                        lambda: Passage(self), self._target.host, self._target.port
-                    )
-        except (OSError, TimeoutError) as error:
-            self.broke(exchange, f"no connection to {self._target}: {error}")
-            return
-        self._open.add(passage)
-        if exchange.client is None:
-            passage.abort()
-            self.release(exchange)
-            return
-        passage.begin(exchange)
 
 
 class Passage(asyncio.Protocol):
@@ -495,7 +259,3 @@ class Passage(asyncio.Protocol):
         if not self._reading_paused and not self._transport.is_closing():
             self._reading_paused = True
             self._transport.pause_reading()
-
-
-def _ignore() -> None:
-    """Nobody listens yet."""

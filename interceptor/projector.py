@@ -195,7 +195,7 @@ class Projector:
         from_version: int,
         to_version: Callable[[], int],
         skip: Container[int],
-        serial: range = range(0),
+        serial: Container[int] = (),
     ) -> Progress:
         """Deliver from_version … to_version() from the log, and wait for every answer.
 
@@ -248,7 +248,7 @@ class Projector:
         return self._next_version > progress.to_version
 
     async def _deliver_records(
-        self, records: list[Record], progress: Progress, skip: Container[int], serial: range
+        self, records: list[Record], progress: Progress, skip: Container[int], serial: Container[int]
     ) -> None:
         batch: list[Delivery] = []
         comparison, to_version = progress.comparison, progress.to_version

@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 # While no lane is open, nothing breaks when the target dies: look this often.
 WATCH_S = 0.01
+# Beyond so many, an event on which the target closes the connection again is quarantined instead of passed over.
+NEVER_ANSWERED_MAX = 10_000
 CONNECT_PROBE_TIMEOUT_S = 2.0
 
 
@@ -66,6 +68,9 @@ class Recovery:
         self._supervisor = supervisor
         self._target_back_s = 0.0
         self._exit_seen_s = 0.0
+        self._passed_over_version = 0
+        # Events on which a living target closed the connection; they are replayed alone, and may do so again.
+        self._never_answered: set[int] = set()
         self._limits = limits
         self._counters = counters
         self._on_unclean = on_unclean
@@ -205,7 +210,6 @@ class Recovery:
                 "%s with %d events unanswered, and the target lives: it is started anew, because what it had done with "
                 "them is unknown", incident.reason, len(sent),
             )  # fmt: skip
-            self._projector.keep(sent)
             await self.restart_target()
             await self._recover(incident, sent)
             return
@@ -220,6 +224,8 @@ class Recovery:
         low, high = min(versions), max(versions)
         self.uncertain = (min(low, self.uncertain[0]), max(high, self.uncertain[1])) if self.uncertain else (low, high)
         self._counters.uncertain += len(sent)
+        if len(self._never_answered) < NEVER_ANSWERED_MAX:
+            self._never_answered.update(versions)
         logger.error(
             "%s while the target lives: whether it applied the events %d to %d is unknown; they are not sent again, "
             "their clients get 502. Restart the target to make its state exact", reason, low, high,
@@ -271,23 +277,39 @@ class Recovery:
                 logger.warning("the target died during the recovery: %s", reason)
                 self._blame(self._lost())
                 return True
+            sent = [delivery for lane in self._projector.lanes for delivery in lane.take_back_sent()]
+            if [delivery.event.version in self._never_answered for delivery in sent] == [True]:
+                # It was alone under way, so nothing else is in doubt: it goes on as it did the first time.
+                self._pass_over(sent[0], reason)
+                return True
+            # The suspects are delivered one at a time to the next incarnation.
+            self._blame(self._lost(sent))
             if self._supervisor is not None:
                 logger.warning("%s during the recovery, and the target lives: it is started anew", reason)
-                self._blame(self._lost())
                 await self.restart_target()
                 return True
         except TargetError as error:
             reason = f"{reason}; {error}"
-        # Each incarnation that an event breaks the connection of counts like a death: else it could never be passed.
-        self._blame(self._lost())
         self._park(
             f"{reason} while the log was projected into it, and the target lives: what it has applied is unknown; "
             "restart the target"
         )
         return False
 
+    def _pass_over(self, delivery: Delivery, reason: str) -> None:
+        """The incarnation has got this event and will never answer it; the projection goes on behind it."""
+        version = delivery.event.version
+        logger.warning("%s: event %d gets no answer from a target that lives; the recovery goes on", reason, version)
+        self._counters.uncertain += 1
+        delivery.take_refusal(502, f"{reason} without an answer to event {version}; whether it was applied is unknown")
+        self._passed_over_version = version
+
     async def _await_target(self) -> None:
         self.problem = None
+        if self._machine.state is State.PROJECTING:
+            # An event was passed over: it is still the same incarnation.
+            return
+        self._passed_over_version = 0
         self.identity = await wait_for_target(self._detector, self._probe)
         self._target_back_s = monotonic()
         self._machine.apply(Cause.TARGET_READY)
@@ -337,6 +359,7 @@ class Recovery:
         """The incarnation is over: return what it was sent and has not answered."""
         self._machine.apply(Cause.TARGET_LOST)
         self.uncertain = None
+        self._projector.keep(sent)
         return [*sent, *self._projector.take_back()]
 
     def _blame(self, unanswered: Sequence[Delivery]) -> None:
@@ -361,10 +384,12 @@ class Recovery:
 
     async def _project(self, from_version: int) -> Progress:
         journal = self._journal
+        from_version = max(from_version, self._passed_over_version + 1)
+        serial = self._never_answered.union(self._poison.serial)
         reader = journal.reader(min(from_version, journal.last_version + 1))
         try:
             progress = await self._projector.catch_up(
-                reader, from_version, lambda: journal.last_version, self.quarantined, self._poison.serial
+                reader, from_version, lambda: journal.last_version, self.quarantined, serial
             )
         finally:
             reader.close()

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from interceptor.passage import PassedExchange
+from interceptor.passed_exchange import PassedExchange
 from interceptor.routing import Route
 from interceptor.wire.request import RequestReader
 from tests.interceptor.conftest import DataPlane, MakePlane

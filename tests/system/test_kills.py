@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from counting import Clients, applied, apply, counter_command, digest_of, start_counter
-from support import PYTHON, ROOT, Processes, RunningInterceptor, Server, free_port, wait_until
+from support import PYTHON, ROOT, Processes, RunningInterceptor, Server, accepts, free_port, wait_until
 
 StartInterceptor = Callable[..., RunningInterceptor]
 
@@ -168,7 +168,7 @@ def test_a_second_interceptor_on_the_same_log_is_refused(
 
 
 def poison_command(port: int) -> list[str]:
-    """A server that dies of one request; what it has counted tells which it survived."""
+    """A server that dies of one request, and closes the connection on another; it answers with what it survived."""
     code = (
         "import http.server, os\n"
         "class Handler(http.server.BaseHTTPRequestHandler):\n"
@@ -176,6 +176,9 @@ def poison_command(port: int) -> list[str]:
         "    seen = []\n"
         "    def do_POST(self):\n"
         "        if self.path == '/poison': os._exit(1)\n"
+        "        if self.path == '/cut':\n"
+        "            self.close_connection = True\n"
+        "            return\n"
         "        self.seen.append(self.path)\n"
         "        body = ' '.join(self.seen).encode()\n"
         "        self.send_response(200)\n"
@@ -188,8 +191,9 @@ def poison_command(port: int) -> list[str]:
     return [PYTHON, "-c", code]
 
 
-async def test_an_event_that_kills_the_target_is_quarantined(
-    start_interceptor: StartInterceptor, tmp_path: Path
+@pytest.mark.parametrize("path", ["/poison", "/cut"])
+def test_an_event_that_kills_a_supervised_target_is_quarantined(
+    start_interceptor: StartInterceptor, tmp_path: Path, path: str
 ) -> None:
     """Poison: a tombstone, 502 to its client, and the others go on without it."""
     port = free_port()
@@ -197,18 +201,51 @@ async def test_an_event_that_kills_the_target_is_quarantined(
         Server("127.0.0.1", port), "--log", f"file://{tmp_path}/log", "--", *poison_command(port)
     )
 
-    def post(path: str) -> tuple[int, str]:
-        try:
-            request = urllib.request.Request(f"{interceptor.url}{path}", method="POST", data=b"")
-            with urllib.request.urlopen(request, timeout=30.0) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-
-    assert await asyncio.to_thread(post, "/a") == (200, "/a")
-    status, detail = await asyncio.to_thread(post, "/poison")
+    assert post(interceptor, "/a") == (200, "/a")
+    status, detail = post(interceptor, path)
     assert status == 502
     assert "event 2 is quarantined" in detail
-    assert await asyncio.to_thread(post, "/b") == (200, "/a /b")
+    assert post(interceptor, "/b") == (200, "/a /b")
     assert interceptor.state()["quarantined"] == [2]
     assert interceptor.metric("interceptor_quarantined_events_total") == 1
+
+
+def test_an_event_on_which_a_living_target_closes_the_connection_is_passed_in_each_incarnation(
+    processes: Processes, start_interceptor: StartInterceptor, tmp_path: Path
+) -> None:
+    """Rule 3: delivered once to each incarnation, never again to the same one; and rule 8: what is in doubt is said."""
+    port = free_port()
+
+    def start() -> subprocess.Popen[bytes]:
+        process, _ = processes.start(poison_command(port), name="target")
+        wait_until(lambda: accepts("127.0.0.1", port), "the target")
+        return process
+
+    target = start()
+    interceptor = start_interceptor(Server("127.0.0.1", port), "--log", f"file://{tmp_path}/log")
+    assert post(interceptor, "/a") == (200, "/a")
+    status, detail = post(interceptor, "/cut")
+    assert status == 502
+    assert "not known whether event 2 was applied" in detail
+    assert post(interceptor, "/b") == (200, "/a /b")
+    for incarnations in (2, 3):
+        target.kill()
+        target.wait()
+        target = start()
+        wait_until(lambda expected=incarnations: in_step(interceptor, expected), "the new incarnation")
+    assert post(interceptor, "/c") == (200, "/a /b /c")
+    assert interceptor.state()["quarantined"] == []
+
+
+def in_step(interceptor: RunningInterceptor, incarnations: int) -> bool:
+    state = interceptor.state()
+    return bool(state["state"] == "Active" and state["target"]["incarnations"] == incarnations)
+
+
+def post(interceptor: RunningInterceptor, path: str) -> tuple[int, str]:
+    try:
+        request = urllib.request.Request(f"{interceptor.url}{path}", method="POST", data=b"")
+        with urllib.request.urlopen(request, timeout=30.0) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()

@@ -1,0 +1,176 @@
+"""What goes past the log: safe reads under --record unsafe, bypassed routes, upgrades, and the admin on the same port.
+
+Each has a connection to the target to itself while it lasts; reads take theirs from a pool.  Design rule 2 holds here
+too: what the target sends is passed on once everything that was delivered before it is durable, because it may show
+effects of that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from interceptor.address import Address
+from interceptor.counters import Counters
+from interceptor.limits import Limits
+from interceptor.passage import Passage
+from interceptor.passed_exchange import ATTEMPTS_MAX, PassedExchange
+from interceptor.release_gate import ReleaseGate
+from interceptor.routing import Route
+from interceptor.tasks import TaskGroup
+
+if TYPE_CHECKING:
+    from interceptor.admission import Admission
+
+
+class Passages:
+    """Opens, pools and counts the connections beside the lane."""
+
+    def __init__(
+        self,
+        target: Address,
+        gate: ReleaseGate,
+        limits: Limits,
+        counters: Counters,
+        delivered_version: Callable[[], int],
+    ) -> None:
+        self.admission: Admission
+        self.admin_socket: str | None = None
+        self.on_target_unreachable: Callable[[], None] = _ignore
+        self.on_idle: Callable[[], None] | None = None
+        self.gate = gate
+        self.limits = limits
+        self.counters = counters
+        self.delivered_version = delivered_version
+        self._target = target
+        self._idle: deque[tuple[float, Passage]] = deque()
+        self._queue: deque[PassedExchange] = deque()
+        self._reads = 0
+        self._open: set[Passage] = set()
+        self._tasks = TaskGroup("passages")
+
+    @property
+    def reads_in_flight(self) -> int:
+        """Pooled requests that a drain waits for."""
+        return self._reads
+
+    @property
+    def tunnels(self) -> int:
+        """Connections that have left HTTP."""
+        return sum(1 for passage in self._open if passage.tunnelled)
+
+    def start(self, exchange: PassedExchange) -> None:
+        """Send the request on its way."""
+        if exchange.client is None:
+            return
+        if exchange.route is Route.READ:
+            if self._reads >= self.limits.pool_connections_max:
+                self.counters.limits_reached["pool_connections_max"] += 1
+                self._queue.append(exchange)
+                return
+            self._reads += 1
+            exchange.pooled = True
+        if exchange.attempts == 0:
+            self._count(exchange.route)
+        exchange.attempts += 1
+        # What can't be sent again must not run into a connection that the target is about to close.
+        if exchange.route is Route.READ and exchange.attempts == 1 and exchange.repeatable:
+            passage = self._take_idle()
+            if passage is not None:
+                passage.begin(exchange)
+                return
+        self._tasks.start(self._connect(exchange))
+
+    def ended(self, passage: Passage, exchange: PassedExchange, *, reusable: bool) -> None:
+        """An exchange is over; its connection may serve another read."""
+        if exchange.route is Route.READ and reusable:
+            self._idle.append((monotonic(), passage))
+        self.release(exchange)
+
+    def broke(self, exchange: PassedExchange, detail: str) -> None:
+        """The target's connection was lost before the answer was complete, or could not be made."""
+        self.release(exchange)
+        if exchange.client is None:
+            return
+        if exchange.route is not Route.ADMIN:
+            self.on_target_unreachable()
+        if exchange.repeatable and exchange.attempts < ATTEMPTS_MAX:
+            if exchange.stream is not None:
+                exchange.stream.close()
+                exchange.stream = None
+            self.admission.put_back(exchange)
+            return
+        exchange.refuse(502, detail)
+
+    def forget(self, passage: Passage) -> None:
+        """A connection has closed."""
+        self._open.discard(passage)
+        self._idle = deque(item for item in self._idle if item[1] is not passage)
+
+    def close_idle(self) -> None:
+        """Close the pool: the incarnation is over, or a checkpoint wants no connection open."""
+        idle, self._idle = self._idle, deque()
+        for _, passage in idle:
+            passage.abort()
+
+    async def close(self) -> None:
+        """Cut everything."""
+        await self._tasks.cancel_all()
+        for passage in list(self._open):
+            passage.abort()
+
+    def _count(self, route: Route) -> None:
+        if route is Route.READ:
+            self.counters.unrecorded += 1
+        elif route is Route.BYPASS:
+            self.counters.bypassed += 1
+        elif route is Route.UPGRADE:
+            self.counters.tunnels += 1
+
+    def _take_idle(self) -> Passage | None:
+        # The newest first; what has been idle for long is not used again, so that the race with the server's own
+        # keep-alive timeout is not run.
+        while self._idle:
+            since_s, passage = self._idle.pop()
+            if monotonic() - since_s < self.limits.lane_idle_max_s and passage.usable:
+                return passage
+            passage.abort()
+        return None
+
+    def release(self, exchange: PassedExchange) -> None:
+        """A read is over, or was given up: the next one may go; may be told twice."""
+        if not exchange.pooled:
+            return
+        exchange.pooled = False
+        self._reads -= 1
+        while self._queue and self._reads < self.limits.pool_connections_max:
+            self.start(self._queue.popleft())
+        if self._reads == 0 and self.on_idle is not None:
+            self.on_idle()
+
+    async def _connect(self, exchange: PassedExchange) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self.limits.connect_timeout_s):
+                if exchange.route is Route.ADMIN:
+                    _, passage = await loop.create_unix_connection(lambda: Passage(self), self.admin_socket)
+                else:
+                    _, passage = await loop.create_connection(
+                        lambda: Passage(self), self._target.host, self._target.port
+                    )
+        except (OSError, TimeoutError) as error:
+            self.broke(exchange, f"no connection to {self._target}: {error}")
+            return
+        self._open.add(passage)
+        if exchange.client is None:
+            passage.abort()
+            self.release(exchange)
+            return
+        passage.begin(exchange)
+
+
+def _ignore() -> None:
+    """Nobody listens yet."""
