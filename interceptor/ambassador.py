@@ -20,6 +20,7 @@ from interceptor.passages import Passages
 from interceptor.projector import Progress, Projector
 from interceptor.recovery import Recovery
 from interceptor.release_gate import ReleaseGate
+from interceptor.retention import CHECKPOINTS_KEPT
 from interceptor.routing import Router
 from interceptor.scratch import project_into_scratch
 from interceptor.sequencer import Sequencer
@@ -38,7 +39,6 @@ logger = logging.getLogger(__name__)
 
 # Hold and answer deadlines are checked this often; they are stated in seconds.
 DEADLINES_S = 0.1
-CHECKPOINTS_KEPT = 100
 # Young objects die young here; full collections over what lives long would only cost.
 GC_THRESHOLDS = (50_000, 20, 100)
 
@@ -53,10 +53,11 @@ class Ambassador:
         Raises ConfigurationError, TargetStartError and the errors of the log.
         """
         detection = settings.effective_detection()
+        settings.retention.check_possible()
         router = Router(record_all=settings.record_all, bypass=settings.bypass, admin_same=settings.admin is None)
         if settings.command and is_local_address(settings.target.host):
             ensure_port_is_free(settings.target.host, settings.target.port)
-        backend = open_log(settings.log_url, **settings.log_options)
+        backend = open_log(settings.log_url, key_file=settings.log_key_file, **settings.log_options)
         try:
             await backend.start()
             return cls(settings, backend, router, detection)
@@ -70,7 +71,9 @@ class Ambassador:
         loop = asyncio.get_running_loop()
         self.counters = Counters()
         self.machine = StateMachine()
-        self.journal = Journal(backend, loop, settings.durability, limits.relaxed_window_ms, self.counters)
+        self.journal = Journal(
+            backend, loop, settings.durability, limits.relaxed_window_ms, self.counters, limits.commit_delay_us
+        )
         self.gate = ReleaseGate(self.journal, self.counters, limits)
         self.supervisor = Supervisor(list(settings.command), self._target_exited) if settings.command else None
         self.detector = self._make_detector(detection)
@@ -194,6 +197,7 @@ class Ambassador:
                 }
                 self.journal.store_fact("checkpoints", [*[*entries, entry][-CHECKPOINTS_KEPT:]])
                 self.journal.append_mark("checkpoint", version, id=f"mark-{number}")
+                self._trim()
             finally:
                 self.hold.release("checkpoint")
         return entry
@@ -340,6 +344,18 @@ class Ambassador:
             raise NotPossibleNowError(f"from={from_version}: the log holds the events {first} to {last}")
         if to_version is not None and not (from_version or 1) <= to_version <= last:
             raise NotPossibleNowError(f"to={to_version}: the log holds the events {first} to {last}")
+
+    def _trim(self) -> None:
+        """Let the log forget what the policy allows, once the checkpoints that allow it are durable."""
+        backend = self.journal.backend
+        first_kept = min(
+            self.settings.retention.first_kept_version(self.checkpoints(), time()), backend.durable_version + 1
+        )
+        if first_kept > backend.first_version and self.journal.facts_are_stored:
+            logger.info(
+                "the log may forget the events below %d (--retain %s)", first_kept, self.settings.retention.text
+            )
+            backend.trim(first_kept)
 
     def _refuse_unless_held(self) -> None:
         if self.machine.state is not State.HELD:

@@ -39,6 +39,7 @@ class Counters:
         "bypassed",
         "client_bytes_in",
         "client_bytes_out",
+        "commit_delays",
         "connections_opened",
         "detection",
         "divergences",
@@ -65,6 +66,7 @@ class Counters:
         # The time (monotonic) of what is being read from the target: one look at the clock for many answers.
         self.now_s = 0.0
         self.connections_opened = 0
+        self.commit_delays = 0
         self.client_bytes_in = 0
         self.client_bytes_out = 0
         self.unrecorded = 0

@@ -1,7 +1,8 @@
 """The proxy's use of the log: append before delivery, sync beside it, outcomes behind it.
 
 Group commit: a sync starts as soon as there is something to sync and none is under way, so that one covers everything
-that arrived meanwhile.  In relaxed durability the sync starts `relaxed_window_ms` after the first record that needs it.
+that arrived meanwhile.  With a commit delay it starts that much later, unless the sync before it took longer.  In
+relaxed durability the sync starts `relaxed_window_ms` after the first record that needs it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from enum import Enum
 from time import monotonic, time_ns
 
 from interceptor.counters import Counters
+from interceptor.short_timer import ShortTimer
 from storage_backends.backend import Fact, LogBackend, LogReader
 from storage_backends.errors import LogError, LogFailedError, LogUnavailableError
 from storage_backends.records import Event, Mark, Outcome, Quarantine, Record
@@ -22,7 +24,8 @@ logger = logging.getLogger(__name__)
 # Outcomes go with the next events; where none come, they are written after this time.
 OUTCOMES_LATEST_S = 0.005
 OUTCOMES_BATCH_MAX = 1_024
-FACTS_RETRY_S = 1.0
+# What the log had no room for is tried again after this time: facts, and outcomes behind which no event comes.
+RETRY_S = 1.0
 
 RELEASE_AT_ONCE = 1 << 62
 
@@ -47,6 +50,7 @@ class Journal:
         durability: Durability,
         relaxed_window_ms: int,
         counters: Counters,
+        commit_delay_us: int = 0,
     ) -> None:
         self.backend = backend
         self.durability = durability
@@ -54,6 +58,8 @@ class Journal:
         self.failure: LogError | None = None
         self.unavailable: LogUnavailableError | None = None
         self.on_durable: Callable[[], None] = _ignore
+        # A log that has refused events has flushed some, and may have room again.
+        self.on_room: Callable[[], None] = _ignore
         self.on_failed: Callable[[LogError], None] = _ignore_error
         self._loop = loop
         self._window_s = relaxed_window_ms / 1000
@@ -69,7 +75,12 @@ class Journal:
         # In memory "durable" is what was appended: there is nothing to sync.
         self._never_waits = backend.url.startswith("memory:")
         self._strict = durability is Durability.STRICT and not self._never_waits
+        self._commit_delay_s = commit_delay_us / 1e6
+        self._commit_timer = (
+            ShortTimer(loop, commit_delay_us, self._start_sync) if commit_delay_us and self._strict else None
+        )
         self._events_unsynced = False
+        self._events_refused = False
         self.release_version = backend.durable_version if self._strict else RELEASE_AT_ONCE
 
     @property
@@ -89,13 +100,13 @@ class Journal:
     def append(self, events: list[Event]) -> None:
         """Write events, and the outcomes that wait.  Raises LogUnavailableError (nothing taken) or LogFailedError."""
         records: list[Record] = [*self._outcomes, *events] if self._outcomes else events  # type: ignore[assignment]
-        self._append(records)
+        self._append(records, with_events=True)
         if self._outcomes:
             self._outcomes = []
         if self._strict:
             self._events_unsynced = True
             if not self._syncing:
-                self._start_sync()
+                self._commit()
 
     def append_mark(self, kind: str, version: int, **detail: str | int) -> None:
         """Write a mark (see `records.Mark`), if the log takes it: it only tells people who read the log."""
@@ -116,6 +127,11 @@ class Journal:
         self.facts[name] = value
         self._store_facts()
 
+    @property
+    def facts_are_stored(self) -> bool:
+        """Whether the facts are durable as they are now."""
+        return self._facts_timer is None
+
     def _store_facts(self) -> None:
         if self._facts_timer is not None:
             self._facts_timer.cancel()
@@ -125,7 +141,7 @@ class Journal:
         except LogUnavailableError as error:
             # Until then they hold in memory; nothing that is acknowledged rests on them.
             logger.warning("the facts about the log are stored later: %s", error)
-            self._facts_timer = self._loop.call_later(FACTS_RETRY_S, self._store_facts)
+            self._facts_timer = self._loop.call_later(RETRY_S, self._store_facts)
 
     def record_outcome(self, version: int, status: int, length_bytes: int, digest: int) -> None:
         """Take an outcome to be written behind."""
@@ -143,6 +159,8 @@ class Journal:
         try:
             self._append(self._outcomes)
         except LogError:
+            if self.failure is None and self._outcomes_timer is None:
+                self._outcomes_timer = self._loop.call_later(RETRY_S, self._outcomes_due)
             return
         self._outcomes = []
 
@@ -172,9 +190,11 @@ class Journal:
             for timer in (self._outcomes_timer, self._sync_timer, self._facts_timer):
                 if timer is not None:
                     timer.cancel()
+            if self._commit_timer is not None:
+                self._commit_timer.close()
             self.backend.close()
 
-    def _append(self, records: list[Record]) -> None:
+    def _append(self, records: list[Record], *, with_events: bool = False) -> None:
         if self.failure is not None:
             raise self.failure
         try:
@@ -183,12 +203,15 @@ class Journal:
             if self.unavailable is None:
                 logger.error("the log takes no records, requests are held: %s", error)
             self.unavailable = error
+            self._events_refused = self._events_refused or with_events
             raise
         except LogFailedError as error:
             self._fail(error)
             raise
-        if self.unavailable is not None:
+        # A few outcomes may find room where the events that are held find none.
+        if self.unavailable is not None and (with_events or not self._events_refused):
             self.unavailable = None
+            self._events_refused = False
             logger.warning("the log takes records again")
         self._unsynced = True
         if self._sync_timer is None and not self._syncing and not self._never_waits:
@@ -203,9 +226,18 @@ class Journal:
         self._sync_timer = None
         self._start_sync()
 
+    def _commit(self, waited_s: float = 0.0) -> None:
+        if self._commit_timer is None or waited_s >= self._commit_delay_s:
+            self._start_sync()
+        else:
+            self._counters.commit_delays += 1
+            self._commit_timer.start()
+
     def _start_sync(self) -> None:
         if self._syncing or self.failure is not None:
             return
+        if self._commit_timer is not None:
+            self._commit_timer.stop()
         self._syncing = True
         self._unsynced = self._events_unsynced = False
         self._sync_started_s = monotonic()
@@ -213,14 +245,17 @@ class Journal:
 
     def _synced(self, error: LogError | None) -> None:
         self._syncing = False
-        self._counters.sync.observe(monotonic() - self._sync_started_s)
+        took_s = monotonic() - self._sync_started_s
+        self._counters.sync.observe(took_s)
         if error is not None:
             self._fail(error)
         elif self._strict:
             self.release_version = self.backend.durable_version
             if self._events_unsynced:
-                self._start_sync()
+                self._commit(waited_s=took_s)
             self.on_durable()
+        if error is None and self._events_refused:
+            self.on_room()
         if self._unsynced and not self._syncing and self._sync_timer is None and error is None:
             self._sync_timer = self._loop.call_later(self._window_s, self._sync_due)
         waiters, self._idle_waiters = self._idle_waiters, []

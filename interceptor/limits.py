@@ -51,6 +51,7 @@ class Limits:
     lane_idle_max_s: float = _seconds(1.0, "an idle lane; it is replaced before its next use")
     drain_timeout_s: float = _seconds(30.0, "a drain; then the hold is taken back, or the shutdown goes on without")
     quarantine_after: int = _limit(3, "deaths with the same event as the first unanswered; then it is quarantined")
+    commit_delay_us: int = _limit(0, "a sync waits for more to cover, with --durability strict; then it starts")
     relaxed_window_ms: int = _limit(100, "acknowledged and not yet synced, with --durability relaxed")
     shutdown_delay_s: float = _seconds(0.0, "serving on after SIGTERM with readiness 503")
     target_stop_grace_s: float = _seconds(10.0, "a supervised target between SIGTERM and SIGKILL")

@@ -1,7 +1,8 @@
 """The sequencer: gives each request its version, in arrival order (design rule 1).
 
-Requests that arrive in one turn of the event loop become one batch: one write to the log, then one delivery.  Once an
-event has a version it is history, whether or not its client still waits (rule 3).
+Requests that arrive in one turn of the event loop become one batch: one write to the log, then one delivery.  Once the
+log has taken an event it is history, whether or not its client still waits (rule 3).  A batch that the log has no room
+for is held: it is tried again, and until it is taken a request may leave it, and the ones behind it move up.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Sequencer:
         self.recorded = 0
         self.outstanding_events = 0
         self.outstanding_bytes = 0
-        # Set while the log takes no records: what is sequenced waits, and admission holds the rest.
+        # Set while the log takes no records: the batch that it has refused is held, and admission holds the rest.
         self.blocked = False
         # Both are None nearly always, so that settling costs nothing: room for held requests, and the end of a drain.
         self.on_room: Callable[[], None] | None = None
@@ -44,6 +45,8 @@ class Sequencer:
         self._batch: list[RecordedExchange] = []
         self._events: list[Event] = []
         self._scheduled = False
+        self._retry_timer: asyncio.TimerHandle | None = None
+        journal.on_room = self._retry
 
     def sequence(self, exchange: RecordedExchange) -> None:
         """Give the request its version; it is written and delivered at the end of this turn of the loop."""
@@ -67,11 +70,38 @@ class Sequencer:
         if self.on_idle is not None and self.outstanding_events == 0:
             self.on_idle()
 
-    def refuse_overdue(self, arrived_before_s: float) -> None:
-        """Answer 504 to the clients of events that the log has not taken for too long; they stay history."""
-        if self.blocked:
-            for exchange in self._batch:
-                exchange.take_overdue(arrived_before_s)
+    @property
+    def held(self) -> int:
+        """How many requests the log has refused to take so far."""
+        return len(self._batch) if self.blocked else 0
+
+    def take_back(self, arrived_before_s: float) -> list[RecordedExchange]:
+        """Give back what the log has not taken and what arrived before that: it has no version and gets none."""
+        if not self.blocked:
+            return []
+        overdue = [exchange for exchange in self._batch if exchange.arrived_s < arrived_before_s]
+        self._drop_from_batch(overdue)
+        return overdue
+
+    def _drop_from_batch(self, dropped: list[RecordedExchange]) -> None:
+        if not dropped:
+            return
+        gone = set(dropped)
+        self._batch = [exchange for exchange in self._batch if exchange not in gone]
+        self._events = [exchange.event for exchange in self._batch]
+        for version, event in enumerate(self._events, self._journal.last_version + 1):
+            event.version = version
+        self.last_version = self._journal.last_version + len(self._events)
+        for exchange in dropped:
+            self.settled(exchange.event)
+
+    def _retry(self) -> None:
+        if self._retry_timer is None:
+            return
+        self._retry_timer.cancel()
+        self._retry_timer = None
+        self._drop_from_batch([exchange for exchange in self._batch if exchange.client is None])
+        self._flush()
 
     def _flush(self) -> None:
         self._scheduled = False
@@ -80,7 +110,7 @@ class Sequencer:
         except LogUnavailableError:
             self.blocked = True
             self._scheduled = True
-            self._loop.call_later(LOG_RETRY_S, self._flush)
+            self._retry_timer = self._loop.call_later(LOG_RETRY_S, self._retry)
             return
         except LogFailedError:
             # The journal has told everybody; these were never delivered, and are answered by the failed state.
@@ -89,8 +119,9 @@ class Sequencer:
                 exchange.take_refusal(503, "the log has failed; this request was not delivered")
             return
         batch, self._batch, self._events = self._batch, [], []
-        self.recorded += len(batch)
-        self._deliver(batch)
+        if batch:
+            self.recorded += len(batch)
+            self._deliver(batch)
         if self.blocked:
             self.blocked = False
             self.on_unblocked()

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 
 from interceptor.address import Address
 from interceptor.errors import ConfigurationError
 from interceptor.incident import OnUnclean
 from interceptor.journal import Durability
 from interceptor.limits import Limits
+from interceptor.retention import Retention
 from interceptor.target.local_address import is_local_address
 
 
@@ -36,8 +38,10 @@ class Settings:
     detection: Detection | None = None
     on_unclean: OnUnclean = OnUnclean.ASSUME_APPLIED
     command: Sequence[str] = ()
+    retention: Retention = field(default_factory=Retention)
     limits: Limits = field(default_factory=Limits)
     log_options: dict[str, int] = field(default_factory=dict)
+    log_key_file: Path | None = None
 
     def effective_detection(self) -> Detection:
         """Return how deaths are detected; by the listening socket where the target is local.

@@ -23,7 +23,8 @@ class LogReader(Protocol):
         """Return the next records, at most about `events_max` records or `bytes_max` bytes of them; [] at the end.
 
         A later call returns what was appended since.  Raises LogDamagedError at a damaged record, after everything
-        before it has been returned, and LogGapError when what comes next was trimmed or dropped.
+        before it has been returned, LogKeyError in the same way at a sealed event whose key was not given, and
+        LogGapError when what comes next was trimmed or dropped.
         """
         ...
 
@@ -43,7 +44,7 @@ class LogBackend(Protocol):
     async def start(self) -> None:
         """Do what opening needs to wait for; awaited once, before anything else.
 
-        Raises LogConfigurationError, LogLockedError, LogDamagedError, LogUnavailableError.
+        Raises LogConfigurationError, LogLockedError, LogDamagedError, LogKeyError, LogUnavailableError.
         """
         ...
 

@@ -3,13 +3,16 @@
 A frame is a 12-byte header (magic, payload length, CRC-32C of length field and payload) and a msgpack array whose
 first element says what it is.  Encoding is on the proxy's hot path, so an event takes one `pack`, one CRC and one
 header; decoding is strict, because a frame with a good CRC and a wrong shape was written by something else.
+
+A sealed event is encrypted before it comes here, and `decode_frames` is told who opens it.  That way frames in clear
+cost nothing more, and whoever only looks at the log's structure needs no key.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import google_crc32c
 import msgpack
@@ -27,6 +30,9 @@ KIND_EVENT = 0
 KIND_OUTCOMES = 1
 KIND_QUARANTINE = 2
 KIND_MARK = 3
+KIND_SEALED = 4
+
+NONCE_BYTES = 12
 
 _HEADER = struct.Struct("<4sII")
 _pack_header = _HEADER.pack
@@ -35,6 +41,7 @@ _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 _unpack = msgpack.unpackb
 _UNPACK_ERRORS = (ValueError, TypeError, OverflowError, msgpack.UnpackException)
 _EVENT_TYPES = (int, int, int, bytes, bytes)
+_SEALED_TYPES = (int, int, int, str, bytes, bytes)
 # A named tuple's own constructor costs twice as much.
 _new_tuple = tuple.__new__
 _crc = google_crc32c.value
@@ -44,12 +51,49 @@ _crc_extend = google_crc32c.extend
 _LENGTH_CRCS = tuple(_crc(length.to_bytes(4, "little")) for length in range(4096))
 
 
+class SealedEvent(Event):
+    """An event whose head and body (both empty here) are in the ciphertext; `storage_backends.secrets` makes it."""
+
+    __slots__ = ("ciphertext", "key_id", "nonce")
+
+    def __init__(self, version: int, time_ns: int, key_id: str, nonce: bytes, ciphertext: bytes) -> None:
+        super().__init__(version, time_ns, b"", b"")
+        self.key_id = key_id
+        self.nonce = nonce
+        self.ciphertext = ciphertext
+
+
+class UnsealError(Exception):
+    """A sealed event can't be opened: its key is not here, or it is not what was sealed in its place."""
+
+    def __init__(self, message: str, *, lacks_key: bool = False) -> None:
+        super().__init__(message)
+        self.lacks_key = lacks_key
+
+
+Unsealer: TypeAlias = Callable[[SealedEvent], Event]
+"""Raises UnsealError."""
+
+
+def locked(sealed: SealedEvent) -> Event:
+    """Open nothing: the Unsealer of those who have no key."""
+    raise UnsealError(
+        f"event {sealed.version} is sealed with the key {sealed.key_id!r}, and no key file was given (--log-key-file)",
+        lacks_key=True,
+    )
+
+
+def blank(sealed: SealedEvent) -> Event:
+    """Return the event without head and body: the Unsealer of those who look at the log's structure only."""
+    return Event(sealed.version, sealed.time_ns, b"", b"")
+
+
 class Decoded(NamedTuple):
     """What `decode_frames` found.
 
     `end_bytes` is the offset behind the last good frame.  `problem` is None where the data merely ended (possibly
     inside a frame), else it says what is wrong with the frame at `end_bytes`; `can_be_torn` tells whether a write
-    that was cut off by a crash could have left it so.
+    that was cut off by a crash could have left it so.  `unseal_error` is set if the frame is whole but stays sealed.
     """
 
     records: list[Record]
@@ -57,6 +101,7 @@ class Decoded(NamedTuple):
     next_version: int
     problem: str | None
     can_be_torn: bool
+    unseal_error: UnsealError | None = None
 
 
 def encode_batch(records: Sequence[Record], last_version: int) -> tuple[list[bytes], int]:
@@ -87,7 +132,13 @@ def encode_batch(records: Sequence[Record], last_version: int) -> tuple[list[byt
                 if outcomes:
                     _add_outcomes(pieces, outcomes)
                     outcomes = []
-                _add_frame(pieces, _rare_fields(record))
+                if type(record) is SealedEvent:
+                    last_version += 1
+                    if record.version != last_version:
+                        raise ValueError(f"event {record.version} does not continue version {last_version - 1}")
+                    _add_frame(pieces, _sealed_fields(record))
+                else:
+                    _add_frame(pieces, _rare_fields(record))
         if outcomes:
             _add_outcomes(pieces, outcomes)
     except (TypeError, OverflowError) as error:
@@ -95,7 +146,7 @@ def encode_batch(records: Sequence[Record], last_version: int) -> tuple[list[byt
     return pieces, last_version
 
 
-def decode_frames(data: bytes, next_version: int) -> Decoded:
+def decode_frames(data: bytes, next_version: int, unseal: Unsealer = locked) -> Decoded:
     """Decode the whole frames at the beginning of `data`; the first event among them must be `next_version`.
 
     Never raises for any input: the trouble is told in the result, after everything good before it.
@@ -131,6 +182,16 @@ def decode_frames(data: bytes, next_version: int) -> Decoded:
                 return Decoded(records, offset, next_version, problem, False)
             next_version += 1
             add(Event(version, time_ns, head, body))
+        elif len(fields) == 6 and tuple(map(type, fields)) == _SEALED_TYPES and fields[0] == KIND_SEALED:
+            sealed = SealedEvent(*fields[1:])
+            if sealed.version != next_version:
+                problem = f"event {sealed.version} stands where event {next_version} belongs"
+                return Decoded(records, offset, next_version, problem, False)
+            try:
+                add(unseal(sealed))
+            except UnsealError as error:
+                return Decoded(records, offset, next_version, str(error), False, error)
+            next_version += 1
         else:
             rare = _rare_records(fields)
             if not rare:
@@ -173,6 +234,10 @@ def _long_payload_crc(payload: bytes) -> int:
     if length > PAYLOAD_BYTES_MAX:
         raise ValueError(f"a record of {length} bytes is longer than the log's limit of {PAYLOAD_BYTES_MAX}")
     return int(_crc_extend(_crc(length.to_bytes(4, "little")), payload))
+
+
+def _sealed_fields(sealed: SealedEvent) -> tuple[Any, ...]:
+    return (KIND_SEALED, sealed.version, sealed.time_ns, sealed.key_id, sealed.nonce, sealed.ciphertext)
 
 
 def _rare_fields(record: Record) -> tuple[Any, ...]:

@@ -28,6 +28,10 @@ class LogDamagedError(LogError):
         self.offset_bytes = offset_bytes
 
 
+class LogKeyError(LogError):
+    """An event is sealed with a key that was not given; the message names the key's id."""
+
+
 class LogGapError(LogError):
     """The versions asked for are no longer (or not yet) in the log (design rule 8)."""
 

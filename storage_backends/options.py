@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
+from pathlib import Path
+from typing import Any
 
 from storage_backends.errors import LogConfigurationError
 
@@ -25,8 +27,16 @@ class LogOptions:
     ring_bytes_max: int = 64 * _MEBIBYTE
     """Bytes of memory that the ring's entries may take, with what Python itself needs for them."""
 
+    key_file: Path | None = None
+    """Keys for what is kept at rest (docs/security.md); without it events are written in clear."""
+
     def __post_init__(self) -> None:
-        for field in fields(self):
+        for field in limit_fields():
             value = getattr(self, field.name)
             if type(value) is not int or value < 1:
                 raise LogConfigurationError(f"{field.name} must be a whole number above 0, not {value!r}")
+
+
+def limit_fields() -> list[Field[Any]]:
+    """Return the fields that are numbers."""
+    return [field for field in fields(LogOptions) if field.name != "key_file"]

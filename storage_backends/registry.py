@@ -7,11 +7,12 @@ built-in ones also work from a plain checkout, where no entry points exist.
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Protocol, cast
 
 from storage_backends.backend import LogBackend
 from storage_backends.errors import LogConfigurationError
-from storage_backends.options import LogOptions
+from storage_backends.options import LogOptions, limit_fields
 
 ENTRY_POINT_GROUP = "interceptor.storage_backends"
 
@@ -29,16 +30,20 @@ class LogOpener(Protocol):
     def __call__(self, url: str, options: LogOptions) -> LogBackend: ...
 
 
-def open_log(url: str, **options: int) -> LogBackend:
+def open_log(url: str, *, key_file: Path | None = None, **options: int) -> LogBackend:
     """Open the log at `url` for writing and reading; `options` are the fields of LogOptions.
 
-    Raises LogConfigurationError (unknown scheme or option, unusable place), LogLockedError, LogDamagedError.
+    With a key file events are kept encrypted where they are kept at all (memory: does not).  Raises
+    LogConfigurationError (unknown scheme or option, unusable place), LogLockedError, LogDamagedError, LogKeyError.
     """
     opener = load_opener(url)
+    scheme = url.partition(":")[0].lower()
+    if key_file is not None and _opener_path(scheme) not in BUILT_IN_OPENERS.values():
+        raise LogConfigurationError(f"the log backend for {scheme}: can't encrypt, so it takes no key file")
     try:
-        log_options = LogOptions(**options)
+        log_options = LogOptions(key_file=key_file, **options)
     except TypeError as error:
-        known = ", ".join(LogOptions.__dataclass_fields__)
+        known = ", ".join(field.name for field in limit_fields())
         raise LogConfigurationError(f"unknown log option among {sorted(options)}; known are {known}") from error
     return opener(url, log_options)
 

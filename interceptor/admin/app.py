@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
 import logging
@@ -113,7 +114,9 @@ class _Endpoints:
                 await response.write(json.dumps({**progress.as_json(), "done": done}).encode() + b"\n")
         except (InterceptorError, LogError) as error:
             await response.write(json.dumps({"error": str(error), "done": True}).encode() + b"\n")
-        await response.write_eof()
+        # A client that has read that it is done need not wait for the end.
+        with contextlib.suppress(ConnectionError):
+            await response.write_eof()
         return response
 
     async def get_metrics(self, request: web.Request) -> web.Response:

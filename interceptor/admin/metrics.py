@@ -84,6 +84,7 @@ class _AmbassadorCollector(Collector):
         ambassador = self._ambassador
         journal = ambassador.journal
         versions = GaugeMetricFamily("interceptor_version", "How far the events are.", labels=["stage"])
+        versions.add_metric(["first"], journal.backend.first_version)
         versions.add_metric(["last"], ambassador.sequencer.last_version)
         versions.add_metric(["delivered"], ambassador.projector.delivered_version)
         versions.add_metric(["answered"], ambassador.gate.answered_version)
@@ -100,6 +101,9 @@ class _AmbassadorCollector(Collector):
         )
         yield GaugeMetricFamily(
             "interceptor_gate_waiting", "Answers that wait to be durable.", value=ambassador.gate.waiting
+        )
+        yield CounterMetricFamily(
+            "interceptor_commit_delays", "Syncs that waited for more to cover.", value=ambassador.counters.commit_delays
         )
         yield _histogram("interceptor_log_sync_seconds", "Syncs of the log.", ambassador.counters.sync)
 

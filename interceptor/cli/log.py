@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from interceptor.cli.log_keys import new_key_command
 from interceptor.logview.filters import Filters
 from interceptor.logview.importing import import_file
 from interceptor.logview.joining import follow_joined, read_joined
@@ -49,10 +50,13 @@ def log_group() -> None:
     """
 
 
+log_group.add_command(new_key_command)
+
+
 @log_group.command("ls")
 @log_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON array; times in nanoseconds, sizes in bytes.")
-def ls_command(log_url: str, as_json: bool) -> None:
+def ls_command(log_url: str, key_file: Path | None, as_json: bool) -> None:
     """List the segments of a file log.
 
     Every record is read, so a log of many gigabytes takes a while. The state is `open` (written to), `sealed`, or
@@ -73,7 +77,9 @@ def ls_command(log_url: str, as_json: bool) -> None:
 @click.option("--body", "with_body", is_flag=True, help="Head and body too: dechunked, unpacked, as text or hexdump.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines; with --body `head` and `body` are the exact bytes.")
 @redaction_options
-def show_command(log_url: str, last: int | None, with_body: bool, as_json: bool, **options: Any) -> None:
+def show_command(
+    log_url: str, key_file: Path | None, last: int | None, with_body: bool, as_json: bool, **options: Any
+) -> None:
     """Show events and how they were answered.
 
     One line each: version, time, method, target, then status, length and digest (XXH3-64) of the answer; `-` where no
@@ -90,7 +96,7 @@ def show_command(log_url: str, last: int | None, with_body: bool, as_json: bool,
     format_event = chosen_format(redaction, as_json=as_json, with_body=with_body)
 
     async def show() -> int:
-        async with opened_source(log_url) as source:
+        async with opened_source(log_url, key_file) as source:
             if not as_json:
                 click.echo(HEADING)
             async with aclosing(selected(source, filters, last)) as batches:
@@ -107,7 +113,9 @@ def show_command(log_url: str, last: int | None, with_body: bool, as_json: bool,
 @click.option("--body", "with_body", is_flag=True, help="Head and body too.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines.")
 @redaction_options
-def tail_command(log_url: str, count: int, follow: bool, with_body: bool, as_json: bool, **options: Any) -> None:
+def tail_command(
+    log_url: str, key_file: Path | None, count: int, follow: bool, with_body: bool, as_json: bool, **options: Any
+) -> None:
     """Show the newest events, and follow the log.
 
     With -f an event is shown as soon as its answer is in the log, or a second later without it. The writer notices
@@ -122,7 +130,7 @@ def tail_command(log_url: str, count: int, follow: bool, with_body: bool, as_jso
     format_event = chosen_format(redaction, as_json=as_json, with_body=with_body)
 
     async def tail() -> None:
-        async with opened_source(log_url) as source:
+        async with opened_source(log_url, key_file) as source:
             last = source.find_last_version()
             first_version = max(source.first_version, last - count + 1)
             reader = source.reader(first_version)
@@ -142,7 +150,7 @@ def tail_command(log_url: str, count: int, follow: bool, with_body: bool, as_jso
 @log_group.command("verify")
 @log_option
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
-def verify_command(log_url: str, as_json: bool) -> None:
+def verify_command(log_url: str, key_file: Path | None, as_json: bool) -> None:
     """Check a log: every checksum, the order of versions and segments, and which events have no answer.
 
     The exit code is 0 if the log is good and 1 if it is damaged; each damage is named with its file, its byte, and
@@ -154,9 +162,9 @@ def verify_command(log_url: str, as_json: bool) -> None:
     began_s = monotonic()
     if is_file_log(log_url):
         with progress_bar("verifying") as progress:
-            result = verify_directory(path_of_url(log_url), progress)
+            result = verify_directory(path_of_url(log_url), progress, key_file)
     else:
-        result = run(verify_url(log_url), log_url)
+        result = run(verify_url(log_url, key_file), log_url)
     if as_json:
         click.echo(json.dumps(result.as_json(), indent=2))
     else:
@@ -175,7 +183,7 @@ def verify_command(log_url: str, as_json: bool) -> None:
 @log_option
 @filter_options
 @click.option("--json", "as_json", is_flag=True, help="The numbers as JSON.")
-def stats_command(log_url: str, as_json: bool, **options: Any) -> None:
+def stats_command(log_url: str, key_file: Path | None, as_json: bool, **options: Any) -> None:
     """Count events by method, status, path, size and time.
 
     \b
@@ -186,7 +194,7 @@ def stats_command(log_url: str, as_json: bool, **options: Any) -> None:
     filters, statistics = filters_from(options), Statistics()
 
     async def count() -> None:
-        async with opened_source(log_url) as source, aclosing(selected(source, filters, None)) as batches:
+        async with opened_source(log_url, key_file) as source, aclosing(selected(source, filters, None)) as batches:
             async for batch in batches:
                 statistics.take(batch)
 
@@ -201,7 +209,7 @@ def stats_command(log_url: str, as_json: bool, **options: Any) -> None:
               help="jsonl: exact, can be imported; har: HTTP Archive, for other tools.")  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="A new file. Default: standard output.")
 @redaction_options
-def export_command(log_url: str, kind: str, output: Path | None, **options: Any) -> None:
+def export_command(log_url: str, key_file: Path | None, kind: str, output: Path | None, **options: Any) -> None:
     """Write events to a file.
 
     Secrets are hidden unless --show-secrets is given; an event in which something was hidden is marked `redacted`, and
@@ -217,7 +225,7 @@ def export_command(log_url: str, kind: str, output: Path | None, **options: Any)
 
     async def export() -> int:
         with opened_output(output) as file:
-            async with opened_source(log_url) as source, aclosing(selected(source, filters, None)) as batches:
+            async with opened_source(log_url, key_file) as source, aclosing(selected(source, filters, None)) as batches:
                 if kind == "har":
                     return await write_har(batches, redaction, is_redacting, file)
                 return await write_all(
@@ -232,7 +240,7 @@ def export_command(log_url: str, kind: str, output: Path | None, **options: Any)
 @log_option
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--allow-redacted", is_flag=True, help="Take events in which something was hidden, as they are.")
-def import_command(log_url: str, file: Path, allow_redacted: bool) -> None:
+def import_command(log_url: str, key_file: Path | None, file: Path, allow_redacted: bool) -> None:
     """Make a log of FILE, which `export --format jsonl` wrote (- for standard input).
 
     The log must be empty or new. Events come back byte for byte, with their times, answers and quarantines. The file is
@@ -242,7 +250,7 @@ def import_command(log_url: str, file: Path, allow_redacted: bool) -> None:
     Example: interceptor log import --log file:///tmp/copy log.jsonl
     """
     path = None if str(file) == "-" else file
-    count = run(import_file(path, log_url, allow_redacted=allow_redacted), log_url)
+    count = run(import_file(path, log_url, allow_redacted=allow_redacted, key_file=key_file), log_url)
     click.echo(f"{count} events imported into {shown_url(log_url)}")
 
 
@@ -250,7 +258,7 @@ def import_command(log_url: str, file: Path, allow_redacted: bool) -> None:
 @log_option
 @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def repair_command(log_url: str, dry_run: bool, yes: bool) -> None:
+def repair_command(log_url: str, key_file: Path | None, dry_run: bool, yes: bool) -> None:
     """Make a damaged file log usable again, without throwing anything away.
 
     The events from the first one on are kept as far as there is no gap. What can't be kept is moved to files beside the

@@ -16,23 +16,24 @@ from interceptor.incident import OnUnclean
 from interceptor.journal import Durability
 from interceptor.limits import Limits
 from interceptor.logs import configure_logging
+from interceptor.retention import Retention
 from interceptor.runner import run as run_ambassador
 from interceptor.settings import Detection, Settings
-from storage_backends.options import LogOptions
+from storage_backends.options import limit_fields
 
 DEFAULT_LOG = "file:interceptor-log"
 
 
 def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give the command one option for each limit of the proxy and of the log."""
-    for item in reversed(fields(LogOptions)):
+    for item in reversed(limit_fields()):
         command = click.option(
             f"--{item.name.replace('_', '-')}", type=click.IntRange(min=1), default=item.default, show_default=True,
             help="Of the log; see docs/log-format.md.",
         )(command)  # fmt: skip
     for limit in reversed(fields(Limits)):
         kind: click.ParamType[Any] = (
-            click.FloatRange(min=0) if isinstance(limit.default, float) else click.IntRange(min=1)
+            click.FloatRange(min=0) if isinstance(limit.default, float) else click.IntRange(min=min(1, limit.default))
         )
         command = click.option(
             f"--{limit.name.replace('_', '-')}", type=kind, default=limit.default, show_default=True,
@@ -75,11 +76,18 @@ def load_config(context: click.Context, _parameter: click.Parameter, path: Path 
 @click.option("--admin", default="127.0.0.1:8002", help="Where control connects; `same` for the listener's port.")
 @click.option("--admin-token-file", type=click.Path(path_type=Path), help="File with the bearer token for control.")
 @click.option("--log", "log_url", default=DEFAULT_LOG, help="file:///DIR or memory://.")
+@click.option("--log-key-file", type=click.Path(path_type=Path), metavar="FILE",
+              help="Encrypt what is recorded with the first key in this file; see docs/security.md.")  # fmt: skip
 @click.option(
     "--durability",
     type=click.Choice([each.value for each in Durability]),
     default="strict",
     help="strict: no answer leaves before its event is on disk; relaxed: at most relaxed_window_ms early.",
+)
+@click.option(
+    "--retain",
+    default="all",
+    help="What the log keeps: all, checkpoints:K, or time:DURATION (time:7d); never less than a recovery needs.",
 )
 @click.option(
     "--record",
@@ -138,8 +146,10 @@ def _settings(options: dict[str, Any]) -> Settings:
         detection=Detection(options["detect"]) if options["detect"] else None,
         on_unclean=OnUnclean(options["on_unclean"]),
         command=options["command"],
+        retention=Retention.parse(options["retain"]),
         limits=limits,
-        log_options={item.name: options[item.name] for item in fields(LogOptions)},
+        log_key_file=options["log_key_file"],
+        log_options={item.name: options[item.name] for item in limit_fields()},
     )
 
 

@@ -23,7 +23,7 @@ BATCH_EVENTS_MAX = 512
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 
 
-async def import_file(path: Path | None, url: str, *, allow_redacted: bool) -> int:
+async def import_file(path: Path | None, url: str, *, allow_redacted: bool, key_file: Path | None = None) -> int:
     """Append the events of a file (None: standard input's) to the empty log; return how many.
 
     Raises LogViewError (a bad file, a log that is not empty), LogError.
@@ -36,7 +36,7 @@ async def import_file(path: Path | None, url: str, *, allow_redacted: bool) -> i
             count += 1
             _check(imported, count, name, allow_redacted=allow_redacted)
         file.seek(0)
-        log = await started_log(url)
+        log = await started_log(url, key_file)
         try:
             if log.last_version or log.first_version != 1:
                 raise LogViewError(

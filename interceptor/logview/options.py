@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,10 +13,19 @@ from interceptor.logview.redaction import DEFAULT_FIELDS, Redaction
 
 Command = Callable[..., Any]
 
-log_option = click.option(
+_log_option = click.option(
     "--log", "log_url", default="file:interceptor-log", show_default=True, metavar="URL",
     envvar=["INTERCEPTOR_LOG", "INTERCEPTOR_LOG_URL"], show_envvar=True, help="The log, as given to `interceptor run`.",
 )  # fmt: skip
+_key_file_option = click.option(
+    "--log-key-file", "key_file", type=click.Path(path_type=Path), metavar="FILE",
+    envvar="INTERCEPTOR_LOG_KEY_FILE", show_envvar=True, help="The keys of an encrypted log; see docs/security.md.",
+)  # fmt: skip
+
+
+def log_option(command: Command) -> Command:
+    """Which log, and its keys: the parameters `log_url` and `key_file`."""
+    return _log_option(_key_file_option(command))
 
 
 def filter_options(command: Command) -> Command:

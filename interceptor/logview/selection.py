@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 
 from interceptor.logview.errors import LogViewError
 from interceptor.logview.filters import Filters
@@ -17,9 +18,9 @@ from storage_backends.errors import LogDamagedError, LogError
 
 
 @contextlib.asynccontextmanager
-async def opened_source(log_url: str) -> AsyncGenerator[LogSource, None]:
+async def opened_source(log_url: str, key_file: Path | None = None) -> AsyncGenerator[LogSource, None]:
     """Open, and close at the end. Raises LogViewError, LogError."""
-    source = await open_source(log_url)
+    source = await open_source(log_url, key_file)
     try:
         yield source
     finally:

@@ -13,6 +13,7 @@ from storage_backends.errors import LogLockedError
 from storage_backends.file.directory import path_of_url
 from storage_backends.file.tolerant_view import TolerantFileView
 from storage_backends.registry import load_opener
+from storage_backends.secrets import load_keyring, unsealer_of
 
 
 class LogSource(Protocol):
@@ -59,19 +60,19 @@ def directory_of(url: str, command: str) -> Path:
     return path_of_url(url)
 
 
-async def open_source(url: str) -> LogSource:
-    """Open for reading. Raises LogViewError, LogError."""
+async def open_source(url: str, key_file: Path | None = None) -> LogSource:
+    """Open for reading; sealed events need the key file. Raises LogViewError, LogError."""
     if is_file_log(url):
-        return _FileSource(path_of_url(url))
+        return _FileSource(path_of_url(url), unsealer_of(load_keyring(key_file)))
     try:
-        return _OtherSource(await started_log(url))
+        return _OtherSource(await started_log(url, key_file))
     except LogLockedError as error:
         raise LogViewError(f"{error} (this kind of log can't be read beside its writer)") from error
 
 
-async def started_log(url: str) -> LogBackend:
+async def started_log(url: str, key_file: Path | None = None) -> LogBackend:
     """Become the writer of a log. Raises LogError."""
-    log = open_log(url)
+    log = open_log(url, key_file=key_file)
     try:
         await log.start()
     except BaseException:

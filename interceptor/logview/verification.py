@@ -19,6 +19,7 @@ from storage_backends.file.inspection import Damage, SegmentInspection, damages_
 from storage_backends.file.repair_plan import fact_versions
 from storage_backends.file.stream import BLOCK_BYTES as READ_BLOCK_BYTES
 from storage_backends.records import Event, Outcome, Quarantine, Record
+from storage_backends.secrets import SealCheck, load_keyring
 
 UNANSWERED_KEPT_MAX = 1_000_000
 """Versions whose outcome may still come; older ones are taken as unanswered, which bounds the memory."""
@@ -71,6 +72,7 @@ class Verification:
     size_bytes: int = 0
     coverage: Coverage = field(default_factory=Coverage)
     damages: list[Damage] = field(default_factory=list)
+    seals: SealCheck = field(default_factory=lambda: SealCheck(None))
 
     def as_json(self) -> dict[str, Any]:
         """Return it as an object."""
@@ -85,6 +87,7 @@ class Verification:
             "unanswered_events": self.coverage.unanswered_events,
             "unanswered": self.coverage.unanswered(),
             "quarantined": sorted(self.coverage.quarantined),
+            "sealed_events_unopened": self.seals.unopened_events,
             "damages": [damage._asdict() for damage in self.damages],
         }
 
@@ -98,27 +101,35 @@ class Verification:
         if unanswered:
             outcomes += f"; none: {ranges_text(unanswered)}"
         quarantined = ranges_text(ranges_of(sorted(self.coverage.quarantined))) or "none"
+        unopened = ", ".join(
+            f"{count} with the key {key!r}" for key, count in sorted(self.seals.unopened_events.items())
+        )
+        sealed = [f"sealed       not looked into, for want of a key: {unopened}"] if unopened else []
         return [
             f"events       {versions}: {self.events} events, {self.records} records",
             f"size         {bytes_text(self.size_bytes)}{segments}",
             f"outcomes     {outcomes}",
             f"quarantined  {quarantined}",
+            *sealed,
         ]
 
 
-def verify_directory(directory: Path, progress: Callable[[int, int], None]) -> Verification:
-    """Check a file log; `progress` is told how many bytes of how many are done.
+def verify_directory(
+    directory: Path, progress: Callable[[int, int], None], key_file: Path | None = None
+) -> Verification:
+    """Check a file log; `progress` is told how many bytes of how many are done.  Sealed events are tried with the keys.
 
     Raises LogConfigurationError: there is no log, or it is of a newer format.
     """
     result = Verification()
-    segments = inspected_segments(directory)
+    seals = result.seals = SealCheck(load_keyring(key_file))
+    segments = inspected_segments(directory, unseal=seals)
     # Before the segments are read: a log that is being written only grows meanwhile.
     facts = _load_facts(directory, result)
     read: list[SegmentInspection] = []
     total_bytes = sum(segment.size_bytes for segment in segments)
     for segment in segments:
-        share = segment.size_bytes
+        share, problems = segment.size_bytes, len(seals.problems)
         try:
             for records in segment.blocks():
                 result.events += result.coverage.take(records)
@@ -131,6 +142,7 @@ def verify_directory(directory: Path, progress: Callable[[int, int], None]) -> V
             continue
         progress(share, total_bytes)
         read.append(segment)
+        result.damages += [Damage(str(segment.path), 0, problem) for problem in seals.problems[problems:]]
         result.size_bytes += segment.size_bytes
     result.segments = len(read)
     if read:
@@ -141,9 +153,9 @@ def verify_directory(directory: Path, progress: Callable[[int, int], None]) -> V
     return result
 
 
-async def verify_url(url: str) -> Verification:
+async def verify_url(url: str, key_file: Path | None = None) -> Verification:
     """Check any other log by reading all of it. Raises LogError where it can't be read at all."""
-    async with opened_source(url) as source:
+    async with opened_source(url, key_file) as source:
         return await _verify_source(source, url)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -78,7 +79,8 @@ def opened_output(path: Path | None) -> Iterator[TextIO]:
         yield sys.stdout
         return
     try:
-        with path.open("x", encoding="utf-8") as file:
+        # It may hold secrets, as the log does.
+        with open(path, "x", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             yield file
     except FileExistsError as error:
         raise LogViewError(f"{path} exists already: choose another name, or remove it") from error

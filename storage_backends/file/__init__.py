@@ -8,6 +8,7 @@ from storage_backends.file.directory import path_of_url
 from storage_backends.file.log import FileLog
 from storage_backends.file.view import FileLogView
 from storage_backends.options import LogOptions
+from storage_backends.secrets import load_keyring, unsealer_of
 
 __all__ = ["FileLog", "FileLogView", "open_file_log", "open_file_log_readonly"]
 
@@ -17,6 +18,6 @@ def open_file_log(url: str, options: LogOptions) -> FileLog:
     return FileLog(url, path_of_url(url), options)
 
 
-def open_file_log_readonly(path: str | Path) -> FileLogView:
+def open_file_log_readonly(path: str | Path, key_file: Path | None = None) -> FileLogView:
     """Open the log in a directory for reading, beside its writer or without one. Raises LogError."""
-    return FileLogView(Path(path))
+    return FileLogView(Path(path), unsealer_of(load_keyring(key_file)))

@@ -40,7 +40,10 @@ def store_facts(directory: Path, directory_fd: int, facts: Mapping[str, Fact]) -
     try:
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
         try:
-            os.write(fd, json.dumps(facts, sort_keys=True).encode() + b"\n")
+            data = json.dumps(facts, sort_keys=True).encode() + b"\n"
+            # A disk that is nearly full takes a part of it, and says only the next time why.
+            while data:
+                data = data[os.write(fd, data) :]
             os.fsync(fd)
         finally:
             os.close(fd)

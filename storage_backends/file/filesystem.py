@@ -11,7 +11,7 @@ class FileSystem(Protocol):
 
     def open(self, path: str, flags: int, mode: int) -> int: ...
 
-    def write(self, fd: int, data: bytes) -> int: ...
+    def pwrite(self, fd: int, data: bytes | memoryview, offset_bytes: int) -> int: ...
 
     def ftruncate(self, fd: int, length_bytes: int) -> None: ...
 
@@ -26,7 +26,7 @@ class OsFileSystem:
     """The real one."""
 
     open = staticmethod(os.open)
-    write = staticmethod(os.write)
+    pwrite = staticmethod(os.pwrite)
     ftruncate = staticmethod(os.ftruncate)
     fdatasync = staticmethod(os.fdatasync)
     fsync = staticmethod(os.fsync)

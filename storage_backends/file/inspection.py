@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from storage_backends.codec import Unsealer, blank
 from storage_backends.errors import LogConfigurationError, LogDamagedError
 from storage_backends.file.directory import list_segments
 from storage_backends.file.salvage import find_resumption
@@ -52,7 +53,8 @@ class Damage(NamedTuple):
 class SegmentInspection:
     """What one segment holds.  Complete once `blocks` is exhausted."""
 
-    def __init__(self, segment: Segment, *, is_last: bool, patience_s: float) -> None:
+    def __init__(self, segment: Segment, *, is_last: bool, patience_s: float, unseal: Unsealer = blank) -> None:
+        self._unseal = unseal
         self.path = segment.path
         self.first_version = segment.first_version
         self.next_version = segment.first_version
@@ -77,7 +79,7 @@ class SegmentInspection:
         try:
             self._await_header(fd)
             self._read_header(fd)
-            stream = FrameStream(fd, self.path, min(HEADER_BYTES, self.size_bytes), self.first_version)
+            stream = FrameStream(fd, self.path, min(HEADER_BYTES, self.size_bytes), self.first_version, self._unseal)
             while True:
                 before_version = stream.next_version
                 records = stream.read(self.size_bytes)
@@ -93,6 +95,9 @@ class SegmentInspection:
                         break
                     self.size_bytes = grown_bytes
                     continue
+                if stream.ends(self.size_bytes):
+                    self.size_bytes = stream.offset_bytes
+                    break
                 following = self._grown(fd, stream) or self._behind(fd, stream)
                 if following is None:
                     break
@@ -121,10 +126,10 @@ class SegmentInspection:
         for _ in range(_LOOKS if self.is_last and self._patience_s > 0 else 0):
             time.sleep(self._patience_s / _LOOKS)
             self.size_bytes = os.fstat(fd).st_size
-            again = FrameStream(fd, self.path, stream.offset_bytes, stream.next_version)
+            again = FrameStream(fd, self.path, stream.offset_bytes, stream.next_version, self._unseal)
             records = again.read(self.size_bytes)
-            if records or again.offset_bytes >= self.size_bytes:
-                return FrameStream(fd, self.path, stream.offset_bytes, stream.next_version)
+            if records or again.ends(self.size_bytes):
+                return FrameStream(fd, self.path, stream.offset_bytes, stream.next_version, self._unseal)
         return None
 
     def _behind(self, fd: int, stream: FrameStream) -> FrameStream | None:
@@ -137,11 +142,13 @@ class SegmentInspection:
             tail, problem = b"", f"the disk can't read it ({error.strerror})"
         found = find_resumption(tail, next_version)
         if found is None:
+            if tail:
+                self.size_bytes = offset_bytes + len(tail.rstrip(b"\0"))
             self.holes.append(Hole(offset_bytes, self.size_bytes, problem, next_version, None, False))
             return None
         resumed_bytes = offset_bytes + found.offset_bytes
         self.holes.append(Hole(offset_bytes, resumed_bytes, problem, next_version, found.version, found.exact))
-        return FrameStream(fd, self.path, resumed_bytes, found.version or next_version)
+        return FrameStream(fd, self.path, resumed_bytes, found.version or next_version, self._unseal)
 
     def _count(self, records: list[Record], events: int) -> None:
         self.records += len(records)
@@ -153,8 +160,13 @@ class SegmentInspection:
         self.last_time_ns = next(record.time_ns for record in reversed(records) if type(record) is Event)
 
 
-def inspected_segments(directory: Path, patience_s: float = PATIENCE_S) -> list[SegmentInspection]:
-    """Return the segments of the log in the directory, still to be read. Raises LogConfigurationError if none is."""
+def inspected_segments(
+    directory: Path, patience_s: float = PATIENCE_S, unseal: Unsealer = blank
+) -> list[SegmentInspection]:
+    """Return the segments of the log in the directory, still to be read. Raises LogConfigurationError if none is.
+
+    `unseal` may not fail: a sealed event is no damage to a segment, whatever is in it.
+    """
     try:
         segments = list_segments(directory)
         names = sorted(os.listdir(directory)) if not segments else []
@@ -169,7 +181,8 @@ def inspected_segments(directory: Path, patience_s: float = PATIENCE_S) -> list[
         raise LogConfigurationError(f"there is no log in {directory}: {held}")
     last = len(segments) - 1
     return [
-        SegmentInspection(segment, is_last=at == last, patience_s=patience_s) for at, segment in enumerate(segments)
+        SegmentInspection(segment, is_last=at == last, patience_s=patience_s, unseal=unseal)
+        for at, segment in enumerate(segments)
     ]
 
 

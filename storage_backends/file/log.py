@@ -20,6 +20,7 @@ from storage_backends.file.sync import SyncThread
 from storage_backends.file.writer import SegmentWriter, Unsynced
 from storage_backends.options import LogOptions
 from storage_backends.records import Record
+from storage_backends.secrets import load_keyring, unsealer_of
 
 logger = logging.getLogger("storage_backends.file")
 
@@ -30,13 +31,15 @@ class FileLog:
     def __init__(self, url: str, directory: Path, options: LogOptions, filesystem: FileSystem | None = None) -> None:
         """Open or create the log in `directory`; everything found there is durable afterwards.
 
-        Raises LogConfigurationError, LogLockedError, LogDamagedError, LogUnavailableError (no space to create it),
-        LogFailedError (the disk can't flush).
+        Raises LogConfigurationError, LogLockedError, LogDamagedError, LogKeyError, LogUnavailableError (no space to
+        create it), LogFailedError (the disk can't flush).
         """
         self.url = url
         self._filesystem = filesystem or OsFileSystem()
         self._directory = directory.absolute()
-        opened = open_directory(self._directory, self._filesystem)
+        self._keyring = load_keyring(options.key_file)
+        self._unseal = unsealer_of(self._keyring)
+        opened = open_directory(self._directory, self._filesystem, self._unseal)
         self.recovered = opened.recovered
         self._lock_fd = opened.lock_fd
         self._directory_fd = opened.directory_fd
@@ -76,6 +79,8 @@ class FileLog:
         self._check_usable()
         if not records:
             return
+        if self._keyring is not None:
+            records = self._keyring.seal_events(records)
         pieces, last_version = encode_batch(records, self._last_version)
         try:
             self._writer.append(pieces, self._last_version + 1)
@@ -97,7 +102,7 @@ class FileLog:
 
     def reader(self, from_version: int) -> FileReader:
         check_from_version(from_version, self.first_version, self._last_version, self.url)
-        return FileReader(self._catalogue, from_version)
+        return FileReader(self._catalogue, from_version, self._unseal)
 
     def trim(self, below_version: int) -> None:
         self._check_usable()
@@ -119,6 +124,8 @@ class FileLog:
         self._closed = True
         self._thread.stop()
         try:
+            if not self._failed:
+                self._writer.drop_room()
             if not self._failed and self._writer.changed:
                 self._flush(self._writer.take_unsynced(self._last_version))
                 self._durable_version = self._last_version

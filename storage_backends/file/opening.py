@@ -13,10 +13,12 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from storage_backends.codec import Unsealer, locked
 from storage_backends.errors import LogConfigurationError, LogError, LogFailedError, LogUnavailableError
 from storage_backends.file.catalogue import Catalogue
 from storage_backends.file.directory import FILE_MODE, list_segments, lock_directory, prepare_directory
 from storage_backends.file.filesystem import FileSystem
+from storage_backends.file.key_check import check_first_events
 from storage_backends.file.recovery import Recovery, scan_end
 from storage_backends.file.segment import Segment, encode_header, segment_name
 
@@ -29,7 +31,7 @@ logger = logging.getLogger("storage_backends.file")
 
 
 class OpenedLog(NamedTuple):
-    """A log that is locked, whole and flushed. `fd` appends to the last segment; `recovered` tells what was cut."""
+    """A log that is locked, whole and flushed. `fd` writes to the last segment; `recovered` tells what was cut."""
 
     directory: Path
     lock_fd: int
@@ -40,10 +42,11 @@ class OpenedLog(NamedTuple):
     recovered: tuple[Recovery, ...]
 
 
-def open_directory(directory: Path, filesystem: FileSystem) -> OpenedLog:
+def open_directory(directory: Path, filesystem: FileSystem, unseal: Unsealer = locked) -> OpenedLog:
     """Become the writer of the log in `directory`, which is created if it is missing.
 
-    Raises LogConfigurationError, LogLockedError, LogDamagedError, LogUnavailableError (no space), LogFailedError.
+    Raises LogConfigurationError, LogLockedError, LogDamagedError, LogKeyError (sealed events that `unseal` can't open),
+    LogUnavailableError (no space), LogFailedError.
     """
     prepare_directory(directory)
     with contextlib.ExitStack() as undo:
@@ -54,7 +57,8 @@ def open_directory(directory: Path, filesystem: FileSystem) -> OpenedLog:
             undo.callback(os.close, directory_fd)
             segments = list_segments(directory)
             if segments:
-                last_version, recovered, fd = _recover(segments, filesystem)
+                check_first_events(segments[:-1], unseal)
+                last_version, recovered, fd = _recover(segments, filesystem, unseal)
             else:
                 segments = [Segment(directory / segment_name(1), 1, 0)]
                 last_version, recovered, fd = 0, (), _begin(segments[0], os.O_CREAT | os.O_EXCL, filesystem)
@@ -69,16 +73,18 @@ def open_directory(directory: Path, filesystem: FileSystem) -> OpenedLog:
     return OpenedLog(directory, lock_fd, directory_fd, fd, Catalogue(segments), last_version, recovered)
 
 
-def _recover(segments: list[Segment], filesystem: FileSystem) -> tuple[int, tuple[Recovery, ...], int]:
+def _recover(
+    segments: list[Segment], filesystem: FileSystem, unseal: Unsealer
+) -> tuple[int, tuple[Recovery, ...], int]:
     """Remove newborn segments without a record from the end, and cut the last one at its last whole frame.
 
-    Returns the last version, what was cut, and a descriptor to append to the last segment.
+    Returns the last version, what was cut, and a descriptor to write to the last segment.
     """
-    scans = scan_end(segments)
+    scans = scan_end(segments, unseal)
     recovered = tuple(
-        Recovery(str(segment.path), scan.whole_bytes, scan.file_bytes - scan.whole_bytes, scan.problem)
+        Recovery(str(segment.path), scan.whole_bytes, scan.torn_bytes, scan.problem)
         for segment, scan in zip(reversed(segments), scans, strict=False)
-        if scan.file_bytes > scan.whole_bytes
+        if scan.torn_bytes
     )
     for cut in recovered:
         logger.warning("%s", cut)
@@ -88,7 +94,7 @@ def _recover(segments: list[Segment], filesystem: FileSystem) -> tuple[int, tupl
     last.end_bytes = scan.whole_bytes
     if not scan.whole_bytes:
         return scan.last_version, recovered, _begin(last, os.O_TRUNC, filesystem)
-    fd = filesystem.open(str(last.path), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
+    fd = filesystem.open(str(last.path), os.O_WRONLY | os.O_CLOEXEC, FILE_MODE)
     if scan.file_bytes > scan.whole_bytes:
         try:
             filesystem.ftruncate(fd, scan.whole_bytes)
@@ -99,15 +105,15 @@ def _recover(segments: list[Segment], filesystem: FileSystem) -> tuple[int, tupl
 
 
 def _begin(segment: Segment, flag: int, filesystem: FileSystem) -> int:
-    """Write the header of a log's only segment, which is empty; return a descriptor to append.
+    """Write the header of a log's only segment, which is empty; return a descriptor to write to it.
 
     A header that is cut off here, by a full disk or a crash, is begun anew at the next opening.
     """
-    fd = filesystem.open(str(segment.path), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | flag, FILE_MODE)
+    fd = filesystem.open(str(segment.path), os.O_WRONLY | os.O_CLOEXEC | flag, FILE_MODE)
     header = encode_header(segment.first_version, 0)
     try:
         while segment.end_bytes < len(header):
-            written_bytes = filesystem.write(fd, header[segment.end_bytes :])
+            written_bytes = filesystem.pwrite(fd, header[segment.end_bytes :], segment.end_bytes)
             if not written_bytes:
                 raise OSError(errno.EIO, "the file takes no bytes")
             segment.end_bytes += written_bytes

@@ -6,6 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 
+from storage_backends.codec import SealedEvent, Unsealer, blank, locked
 from storage_backends.errors import LogDamagedError, LogError, LogGapError
 from storage_backends.file.catalogue import SegmentSource
 from storage_backends.file.segment import HEADER_BYTES, Segment, check_header
@@ -22,7 +23,8 @@ class FileReader:
     trimmed meanwhile.
     """
 
-    def __init__(self, source: SegmentSource, from_version: int) -> None:
+    def __init__(self, source: SegmentSource, from_version: int, unseal: Unsealer = locked) -> None:
+        self._unseal = unseal
         self._source = source
         self._from_version = from_version
         self._segment = source.find(from_version)
@@ -74,13 +76,13 @@ class FileReader:
         """Decode the next block into `_ready` (empty if all of it is skipped); False at the end of the log."""
         stream = self._stream or self._open(self._segment)
         expected_version = stream.next_version
-        records = stream.read(self._source.end_bytes(self._segment, stream.fd))
+        records = self._read_stream(stream)
         if not records:
             following = self._following(stream)
             if following is None:
                 return False
             # Only now is it sure that nobody writes to this segment any more, so it is looked at once again.
-            records = stream.read(self._source.end_bytes(self._segment, stream.fd))
+            records = self._read_stream(stream)
             if not records:
                 self._go_on(stream, following)
                 return True
@@ -88,19 +90,25 @@ class FileReader:
         self._ready_at = 0
         return True
 
+    def _read_stream(self, stream: FrameStream) -> list[Record]:
+        end_bytes = self._source.end_bytes(self._segment, stream.fd)
+        return stream.read(end_bytes) if self._source.ends_on_frames else stream.read_live(end_bytes)
+
     def _following(self, stream: FrameStream) -> Segment | None:
         """Return the segment behind this one; None at the end of the log. Raises LogDamagedError."""
+        following = self._source.after(self._segment)
+        if following is not None:
+            return following
         if stream.problem:
             raise stream.damage(stream.problem)
-        following = self._source.after(self._segment)
-        cut_off = stream.offset_bytes < self._source.end_bytes(self._segment, stream.fd)
-        if following is None and cut_off and self._source.ends_on_frames:
+        if self._source.ends_on_frames and stream.offset_bytes < self._source.end_bytes(self._segment, stream.fd):
             raise stream.damage("the frame runs past the end of the segment")
-        return following
+        return None
 
     def _go_on(self, stream: FrameStream, following: Segment) -> None:
         """Leave a segment that was read to its end. Raises LogDamagedError, LogGapError."""
-        if stream.problem or stream.offset_bytes < self._source.end_bytes(self._segment, stream.fd):
+        # Prepared room may be left behind the end, which the next segment's header confirms below.
+        if not stream.ends(self._source.end_bytes(self._segment, stream.fd)):
             raise stream.damage(stream.problem or "the segment ends within a frame")
         if following.first_version != stream.next_version:
             if self._source.first_version > stream.next_version:
@@ -140,8 +148,12 @@ class FileReader:
         if self._stream:
             os.close(self._stream.fd)
         self._segment = segment
-        self._stream = FrameStream(fd, segment.path, offset_bytes, next_version)
+        self._stream = FrameStream(fd, segment.path, offset_bytes, next_version, self._unseal_wanted)
         return self._stream
+
+    def _unseal_wanted(self, sealed: SealedEvent) -> Event:
+        """Open what is not skipped: the key of what nobody asked for may be gone."""
+        return self._unseal(sealed) if sealed.version >= self._from_version else blank(sealed)
 
     def _unskipped(self, records: list[Record], expected_version: int, next_version: int) -> list[Record]:
         """Return the records behind the event `from_version` − 1."""

@@ -1,9 +1,9 @@
 """Opening a log: what the end of the last segment means.
 
 A crash can only leave a torn tail: a frame that is cut off or garbled, with no good frame behind it.  That is cut at
-the last whole frame.  A bad frame that is followed by a good one is damage of another kind, and cutting there would
-lose acknowledged events, so it is refused (design rule 8).  Only the last segment is read: opening takes the same
-time whatever the log's length.
+the last whole frame.  Zeros behind the last whole frame are no tail but room that the writer had prepared.  A bad frame
+that is followed by a good one is damage of another kind, and cutting there would lose acknowledged events, so it is
+refused (design rule 8).  Only the last segment is read: opening takes the same time whatever the log's length.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from storage_backends.codec import FRAME_MAGIC, frame_bytes, has_good_crc
+from storage_backends.codec import FRAME_MAGIC, Unsealer, blank, frame_bytes, has_good_crc
 from storage_backends.errors import LogDamagedError
 from storage_backends.file.segment import HEADER_BYTES, Segment, check_header
 from storage_backends.file.stream import FrameStream
@@ -22,9 +22,13 @@ SEARCH_BUDGET_FACTOR = 64
 
 
 class Scan(NamedTuple):
-    """The state of a last segment. `whole_bytes` < `file_bytes` means a torn tail, explained by `problem`."""
+    """The state of a last segment: its whole frames, and behind them a torn tail, explained by `problem`.
+
+    `file_bytes` may be more than both: room that its writer had prepared.
+    """
 
     whole_bytes: int
+    torn_bytes: int
     file_bytes: int
     last_version: int
     problem: str
@@ -42,7 +46,7 @@ class Recovery(NamedTuple):
         return f"cut a torn tail of {self.cut_bytes} bytes from {self.path} at byte {self.offset_bytes}: {self.problem}"
 
 
-def scan_end(segments: Sequence[Segment]) -> list[Scan]:
+def scan_end(segments: Sequence[Segment], unseal: Unsealer = blank) -> list[Scan]:
     """Scan segments from the last one backwards, up to the first one that holds a record or stands alone.
 
     A crash in the birth of a segment leaves it without a record, and the one before may be torn as well, since its
@@ -50,17 +54,17 @@ def scan_end(segments: Sequence[Segment]) -> list[Scan]:
     """
     scans = []
     for segment in reversed(segments):
-        scans.append(scan_last_segment(segment))
+        scans.append(scan_last_segment(segment, unseal))
         if scans[-1].whole_bytes > HEADER_BYTES:
             break
     return scans
 
 
-def scan_last_segment(segment: Segment) -> Scan:
+def scan_last_segment(segment: Segment, unseal: Unsealer = blank) -> Scan:
     """Read the segment to its end and fill its sparse index; changes nothing on the disk.
 
     `whole_bytes` is 0 where the segment was torn in its birth, before its header was written.
-    Raises LogDamagedError, LogConfigurationError (newer format).
+    Raises LogDamagedError, LogConfigurationError (newer format), LogKeyError (`unseal` lacks a key).
     """
     fd = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -70,17 +74,19 @@ def scan_last_segment(segment: Segment) -> Scan:
             _check_no_frame(
                 FrameStream(fd, segment.path, 0, segment.first_version), file_bytes, "the header is missing"
             )
-            return Scan(0, file_bytes, segment.first_version - 1, "the segment's header was never written")
+            return Scan(0, file_bytes, file_bytes, segment.first_version - 1, "the segment's header was never written")
         check_header(header, segment.path, segment.first_version)
-        stream = FrameStream(fd, segment.path, HEADER_BYTES, segment.first_version)
+        stream = FrameStream(fd, segment.path, HEADER_BYTES, segment.first_version, unseal)
         while stream.read(file_bytes):
             segment.index.note(stream.next_version, stream.offset_bytes)
         problem = stream.problem or "the last frame is cut off"
-        if stream.offset_bytes < file_bytes:
+        written_bytes = stream.written_end_bytes(file_bytes)
+        if stream.offset_bytes < written_bytes:
             if not stream.can_be_torn:
                 raise stream.damage(problem)
             _check_no_frame(stream, file_bytes, problem)
-        return Scan(stream.offset_bytes, file_bytes, stream.next_version - 1, problem)
+        whole_bytes = stream.offset_bytes
+        return Scan(whole_bytes, written_bytes - whole_bytes, file_bytes, stream.next_version - 1, problem)
     finally:
         os.close(fd)
 

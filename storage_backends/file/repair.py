@@ -96,6 +96,7 @@ class Repair:
             os.link(kept.path, aside)
         except OSError:
             # Some file systems know no hard links.
+            os.close(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
             shutil.copyfile(kept.path, aside)
             _flush(aside)
         os.replace(new, kept.path)

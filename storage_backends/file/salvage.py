@@ -10,12 +10,16 @@ from storage_backends.codec import (
     FRAME_HEADER_BYTES,
     FRAME_MAGIC,
     KIND_EVENT,
+    KIND_SEALED,
     PAYLOAD_BYTES_MAX,
+    blank,
     decode_frames,
     frame_bytes,
     has_good_crc,
 )
 from storage_backends.file.recovery import SEARCH_BUDGET_FACTOR
+
+_EVENT_SHAPES = ((5, KIND_EVENT), (6, KIND_SEALED))
 
 
 class Resumption(NamedTuple):
@@ -91,7 +95,7 @@ def _version_at(data: bytes, at: int, length_bytes: int) -> int | None:
         fields = msgpack.unpackb(frame[FRAME_HEADER_BYTES:])
     except (ValueError, TypeError, OverflowError, msgpack.UnpackException):
         return None
-    if isinstance(fields, list) and len(fields) == 5 and fields[0] == KIND_EVENT and type(fields[1]) is int:
+    if isinstance(fields, list) and (len(fields), fields[0]) in _EVENT_SHAPES and type(fields[1]) is int:
         version: int = fields[1]
-        return version if version > 0 and decode_frames(frame, version).records else None
+        return version if version > 0 and decode_frames(frame, version, blank).records else None
     return 0 if decode_frames(frame, 0).records else None

@@ -78,6 +78,10 @@ class SparseIndex:
         self._next_versions = array("Q")
         self._offsets_bytes = array("Q")
 
+    def clear(self) -> None:
+        """Forget every place."""
+        del self._next_versions[:], self._offsets_bytes[:]
+
     def note(self, next_version: int, offset_bytes: int) -> None:
         """Remember that a frame begins at the offset and the next event from there on is `next_version`."""
         if offset_bytes - (self._offsets_bytes[-1] if self._offsets_bytes else HEADER_BYTES) >= INDEX_STEP_BYTES:

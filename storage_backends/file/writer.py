@@ -1,4 +1,4 @@
-"""Appending to the segments: one write a batch, and all or nothing of it.
+"""Appending to the segments: one write a batch, and all or nothing of it, into room that was prepared (`room`).
 
 A full disk takes back the part of the batch that was written and leaves the log as it was; every other failure of a
 write leaves it in an unknown state, which is final.  Nothing here waits for a flush: descriptors of finished segments
@@ -18,6 +18,7 @@ from storage_backends.errors import LogFailedError, LogUnavailableError
 from storage_backends.file.directory import FILE_MODE
 from storage_backends.file.filesystem import FileSystem
 from storage_backends.file.opening import NO_SPACE, UNSYNCED_SEGMENTS_MAX, OpenedLog
+from storage_backends.file.room import CHUNK_BYTES, LOW_BYTES, ZEROS
 from storage_backends.file.segment import Segment, encode_header, segment_name
 
 _NO_FILE_NOW = (*NO_SPACE, errno.EMFILE, errno.ENFILE)
@@ -43,6 +44,8 @@ class SegmentWriter:
         self._bytes_max = bytes_max
         self._finished_fds: list[int] = []
         self._directory_changed = False
+        self._room_end_bytes = 0
+        self._prepares_room = True
         self.changed = False
 
     def append(self, pieces: Sequence[bytes], next_version: int) -> None:
@@ -59,6 +62,7 @@ class SegmentWriter:
             segment.index.note(next_version, segment.end_bytes)
             segment.end_bytes += len(data)
         self.changed = True
+        self._prepare_room()
 
     def take_unsynced(self, version: int) -> Unsynced:
         """Return what was written since the last call; `version` is the last event of it."""
@@ -72,6 +76,11 @@ class SegmentWriter:
         for fd in unsynced.finished_fds:
             self._finished_fds.remove(fd)
             os.close(fd)
+
+    def drop_room(self) -> None:
+        """End the last segment's file where its records end, if the disk lets it."""
+        with contextlib.suppress(LogFailedError):
+            self._seal()
 
     def close(self) -> None:
         """Close every descriptor."""
@@ -87,10 +96,39 @@ class SegmentWriter:
             and len(self._finished_fds) < UNSYNCED_SEGMENTS_MAX
         )
 
+    def _prepare_room(self) -> None:
+        """Write zeros behind the end of the last segment, as far as it may grow."""
+        segment = self._catalogue.last
+        begin_bytes = max(self._room_end_bytes, segment.end_bytes)
+        end_bytes = min(segment.end_bytes + CHUNK_BYTES, self._bytes_max)
+        if begin_bytes - segment.end_bytes >= LOW_BYTES or begin_bytes >= end_bytes or not self._prepares_room:
+            return
+        try:
+            zeros = memoryview(ZEROS)[: end_bytes - begin_bytes]
+            self._room_end_bytes = begin_bytes + self._filesystem.pwrite(self._fd, zeros, begin_bytes)
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise LogFailedError(
+                    f"writing to {segment.path} at byte {begin_bytes} failed: {error.strerror}"
+                ) from error
+            # What is left of the disk is for records, and for other files than this.
+            self._prepares_room = False
+            self.drop_room()
+
+    def _seal(self) -> None:
+        segment = self._catalogue.last
+        if self._room_end_bytes > segment.end_bytes:
+            try:
+                self._filesystem.ftruncate(self._fd, segment.end_bytes)
+            except OSError as error:
+                raise LogFailedError(f"{segment.path} can't be cut at its end: {error.strerror}") from error
+        self._room_end_bytes = 0
+
     def _begin_segment(self, pieces: Sequence[bytes], next_version: int) -> None:
         path = self._directory / segment_name(next_version)
         header = encode_header(next_version, self._catalogue.last.end_bytes)
         data = b"".join((header, *pieces))
+        self._seal()
         fd = self._create(path)
         try:
             self._write(fd, data, 0, path)
@@ -103,11 +141,12 @@ class SegmentWriter:
             raise
         self._finished_fds.append(self._fd)
         self._fd = fd
+        self._prepares_room = True
         self._directory_changed = True
         self._catalogue.add(Segment(path, next_version, len(data)))
 
     def _create(self, path: Path) -> int:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
             return self._filesystem.open(str(path), flags, FILE_MODE)
         except OSError as error:
@@ -123,9 +162,9 @@ class SegmentWriter:
 
     def _write(self, fd: int, data: bytes, begin_bytes: int, path: Path) -> None:
         try:
-            written_bytes = self._filesystem.write(fd, data)
+            written_bytes = self._filesystem.pwrite(fd, data, begin_bytes)
             while written_bytes < len(data):
-                more_bytes = self._filesystem.write(fd, data[written_bytes:])
+                more_bytes = self._filesystem.pwrite(fd, data[written_bytes:], begin_bytes + written_bytes)
                 if not more_bytes:
                     raise OSError(errno.EIO, "the file takes no bytes")
                 written_bytes += more_bytes
@@ -133,6 +172,7 @@ class SegmentWriter:
             self._undo(fd, begin_bytes, path, error)
 
     def _undo(self, fd: int, begin_bytes: int, path: Path, error: OSError) -> None:
+        self._room_end_bytes = 0
         if error.errno not in NO_SPACE:
             # What is left of the batch was acknowledged to nobody; better that the next start doesn't find it.
             with contextlib.suppress(OSError):

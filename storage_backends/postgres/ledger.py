@@ -30,7 +30,8 @@ from storage_backends.postgres.lock import (
     take_lock,
     try_lock,
 )
-from storage_backends.postgres.rows import COLUMNS, rows_of
+from storage_backends.postgres.rows import COLUMNS, KIND_EVENT, READ_COLUMNS, record_of, rows_of
+from storage_backends.secrets import load_keyring, unsealer_of
 
 CHUNK_RECORDS_MAX = 1_000
 """More in one transaction would not be cheaper, and encoding them is a pause for everybody else on the event loop."""
@@ -57,6 +58,8 @@ class Ledger:
     def __init__(self, address: Address, options: LogOptions) -> None:
         self.address = address
         self.buffer = Uncommitted(options.ring_events_max, options.ring_bytes_max)
+        self._keyring = load_keyring(options.key_file)
+        self.unseal = unsealer_of(self._keyring)
         self.log_id = 0
         self.facts: dict[str, Fact] = {}
         self.first_version = 1
@@ -106,7 +109,10 @@ class Ledger:
         self._facts_after = self.want_everything()
 
     async def open(self, connection: Connection) -> None:
-        """Become the writer and load the log's bounds and facts.  Raises LogLockedError, LogDamagedError."""
+        """Become the writer and load the log's bounds and facts.
+
+        Raises LogLockedError, LogDamagedError, LogKeyError.
+        """
         await take_lock(connection, self.address)
         self._session = await own_session(connection)
         logs = self.address.table("logs")
@@ -123,6 +129,7 @@ class Ledger:
         self.buffer.reset((version, ordinal))
         self._wanted = (version, ordinal)
         await self._check_rows(connection)
+        await self._check_keys(connection)
         facts = await connection.fetchval(
             f"SELECT facts FROM {self.address.table('facts')} WHERE log_id = $1", self.log_id
         )
@@ -166,7 +173,7 @@ class Ledger:
             (version, ordinal), records = chunk.before, [record for batch in chunk.batches for record in batch.records]
             await connection.copy_records_to_table(
                 "records",
-                records=rows_of(self.log_id, version, ordinal, records),
+                records=rows_of(self.log_id, version, ordinal, records, self._keyring),
                 columns=COLUMNS,
                 schema_name=self.address.schema,
             )
@@ -256,6 +263,18 @@ class Ledger:
                 f" its rows end at {end} or begin too late: somebody deleted rows, or"
                 " a restore was partial; restore the tables together"
             )
+
+    async def _check_keys(self, connection: Connection) -> None:
+        """Open the oldest and the newest event.  Raises LogKeyError if one can't be; a key between is the reader's."""
+        for direction in ("ASC", "DESC"):
+            row = await connection.fetchrow(
+                f"SELECT {READ_COLUMNS} FROM {self.address.table('records')} WHERE log_id = $1 AND ordinal = 0"
+                f" AND kind = {KIND_EVENT} AND version >= $2 ORDER BY version {direction} LIMIT 1",
+                self.log_id,
+                self.first_version,
+            )
+            if row is not None:
+                record_of(row, self.unseal)
 
 
 async def finish(ledger: Ledger, connection: Connection) -> None:

@@ -60,7 +60,7 @@ class PostgresReader:
         trimmed = version < self._rows_begin and found[0] == version
         if found not in ((version, ordinal + 1), (version + 1, 0)) and not trimmed:
             raise self._hole(found)
-        record = record_of(row)
+        record = record_of(row, self._ledger.unseal)
         self._after = found
         return record
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from storage_backends.errors import LogError
+from storage_backends.codec import NONCE_BYTES, SealedEvent, Unsealer, UnsealError, locked
+from storage_backends.errors import LogError, LogKeyError
 from storage_backends.postgres.driver import Row
 from storage_backends.postgres.faults import RowsDamagedError
 from storage_backends.records import Event, Mark, Outcome, Quarantine, Record
+from storage_backends.secrets import Keyring
 
 COLUMNS = (
     "log_id",
@@ -36,18 +38,26 @@ KIND_MARK = 3
 EVENT_BYTES_MAX = 1000 * 1024 * 1024
 """A value of PostgreSQL holds 1 GiB at most."""
 
+SEALED_FIELD = "sealed"
+"""In the `detail` of a sealed event; that of any other event is NULL."""
+
 _U64_MASK = 2**64 - 1
 _I64 = 2**63
 _I32 = 2**31
 
 
-def rows_of(log_id: int, version: int, ordinal: int, records: Iterable[Record]) -> list[Row]:
-    """Return the rows of records that were appended behind (`version`, `ordinal`)."""
+def rows_of(
+    log_id: int, version: int, ordinal: int, records: Iterable[Record], keyring: Keyring | None = None
+) -> list[Row]:
+    """Return the rows of records that were appended behind (`version`, `ordinal`); with keys, events are sealed."""
     rows: list[Row] = []
     add = rows.append
     for record in records:
         if type(record) is Event:
             version, ordinal = record.version, 0
+            if keyring is not None:
+                add(_sealed_row(log_id, keyring.seal(record)))
+                continue
             head = record.head
             method, target = _method_and_target(head)
             # fmt: off
@@ -102,10 +112,13 @@ def check_outcome(outcome: Outcome) -> None:
         raise ValueError(f"an outcome can't be kept: {outcome}")
 
 
-def record_of(row: Row) -> Record:
-    """Return the record of a row with READ_COLUMNS.  Raises RowsDamagedError."""
+def record_of(row: Row, unseal: Unsealer = locked) -> Record:
+    """Return the record of a row with READ_COLUMNS.  Raises RowsDamagedError, LogKeyError."""
     version, ordinal, kind, about, time_ns, status, length_bytes, digest, detail, head, body = row
     try:
+        if kind == KIND_EVENT and detail is not None:
+            key_id = json.loads(detail)[SEALED_FIELD]
+            return unseal(SealedEvent(version, time_ns, key_id, body[:NONCE_BYTES], body[NONCE_BYTES:]))
         if kind == KIND_EVENT:
             return Event(version, time_ns, head, body)
         if kind == KIND_OUTCOME:
@@ -115,9 +128,18 @@ def record_of(row: Row) -> Record:
         if kind == KIND_MARK:
             found = json.loads(detail)
             return Mark(found["kind"], about, time_ns, found["detail"])
+    except UnsealError as error:
+        raise LogKeyError(str(error)) if error.lacks_key else RowsDamagedError(str(error)) from None
     except (TypeError, ValueError, KeyError):
         pass
     raise _damage(version, ordinal)
+
+
+def _sealed_row(log_id: int, sealed: SealedEvent) -> Row:
+    """Return a row without method, target and head, which would tell what is sealed; `detail` names the key."""
+    detail = json.dumps({SEALED_FIELD: sealed.key_id})
+    content = sealed.nonce + sealed.ciphertext
+    return (log_id, sealed.version, 0, KIND_EVENT, None, sealed.time_ns, *([None] * 5), detail, None, content)
 
 
 def _damage(version: int, ordinal: int) -> LogError:

@@ -46,7 +46,10 @@ class DataPlane:
     def __post_init__(self) -> None:
         self.counters = Counters()
         loop = asyncio.get_running_loop()
-        self.journal = Journal(self.backend, loop, self.durability, self.limits.relaxed_window_ms, self.counters)
+        self.journal = Journal(
+            self.backend, loop, self.durability, self.limits.relaxed_window_ms, self.counters,
+            self.limits.commit_delay_us,
+        )  # fmt: skip
         self.gate = ReleaseGate(self.journal, self.counters, self.limits)
         self.delivered: list[RecordedExchange] = []
         self.batches: list[list[RecordedExchange]] = []

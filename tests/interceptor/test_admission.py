@@ -193,7 +193,7 @@ async def test_a_log_without_room_holds_requests_until_it_takes_records_again(
     plane.admission.admit(plane.request("/1"))
     await turn()
     plane.admission.admit(plane.request("/2"))
-    assert plane.admission.held == 1
+    assert plane.admission.held == 2
     plane.backend.fail_append = None
     await asyncio.sleep(0.001)
     await turn(2)

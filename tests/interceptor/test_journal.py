@@ -107,6 +107,32 @@ async def test_a_log_without_room_keeps_nothing_and_is_tried_again(
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"], "once each, not at every attempt"
 
 
+async def test_outcomes_that_find_room_do_not_mean_that_events_do(make_plane: MakePlane) -> None:
+    plane = make_plane()
+    plane.backend.fail_append = UNAVAILABLE
+    with pytest.raises(LogUnavailableError):
+        plane.journal.append([event(1)])
+    plane.backend.fail_append = None
+    plane.journal.record_outcome(1, 200, 0, 0)
+    plane.journal.flush_outcomes()
+    assert plane.journal.unavailable is UNAVAILABLE
+    plane.journal.append([event(1)])
+    assert plane.journal.unavailable is None
+
+
+async def test_outcomes_without_room_are_tried_again_by_themselves(
+    make_plane: MakePlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("interceptor.journal.RETRY_S", 0.0)
+    plane = make_plane()
+    plane.backend.fail_append = UNAVAILABLE
+    plane.journal.record_outcome(1, 200, 0, 0)
+    plane.journal.flush_outcomes()
+    plane.backend.fail_append = None
+    await until(lambda: plane.backend.batches == [[Outcome(1, 200, 0, 0)]])
+    assert plane.journal.unavailable is None
+
+
 async def test_a_failed_sync_is_final(make_plane: MakePlane) -> None:
     """Rule 9: never retried and believed."""
     plane = make_plane()

@@ -81,6 +81,37 @@ async def test_a_log_without_room_delays_and_loses_nothing(
     assert plane.sequencer.recorded == 3
 
 
+async def test_what_the_log_has_not_taken_can_leave_and_the_rest_moves_up(plane: DataPlane) -> None:
+    """Rule 3: no version was given to what the log refused, so a 503 means that nothing happened."""
+    plane.backend.fail_append = UNAVAILABLE
+    early, late, gone, last = send(plane, "/early", "/late", "/gone", "/last", client=FakeClient())
+    await turn()
+    assert plane.sequencer.held == 4
+    early.arrived_s -= 10.0
+    assert plane.sequencer.take_back(late.arrived_s - 5.0) == [early]
+    gone.client_gone()
+    plane.backend.fail_append = None
+    plane.journal.on_room()
+    assert [(each.event.version, each.head) for each in plane.delivered] == [(1, get("/late")), (2, get("/last"))]
+    assert plane.delivered == [late, last]
+    assert plane.sequencer.outstanding_events == 2
+    assert (plane.sequencer.last_version, plane.sequencer.held, plane.sequencer.blocked) == (2, 0, False)
+    send(plane, "/next")
+    await turn()
+    assert plane.delivered[-1].event.version == 3
+
+
+async def test_a_log_that_has_flushed_is_tried_at_once(plane: DataPlane) -> None:
+    send(plane, "/a")
+    await turn()
+    plane.backend.fail_append = UNAVAILABLE
+    send(plane, "/b")
+    await turn()
+    plane.backend.fail_append = None
+    plane.backend.complete()
+    assert [each.event.version for each in plane.delivered] == [1, 2]
+
+
 async def test_what_a_failed_log_did_not_take_is_refused_and_never_delivered(plane: DataPlane) -> None:
     """Rule 9."""
     clients = [FakeClient(), FakeClient()]

@@ -6,6 +6,8 @@ import os
 
 import pytest
 
+PREPARE = "pwrite of zeros"
+
 
 class FaultyFileSystem:
     """Passes calls through; `faults` maps (call's name, its number from 1 on) to an errno or to a short count."""
@@ -19,7 +21,7 @@ class FaultyFileSystem:
             self.faults[name, self.counts.get(name, 0) + 1 + ahead] = OSError(code, os.strerror(code))
 
     def shorten_next_write(self, length_bytes: int) -> None:
-        self.faults["write", self.counts.get("write", 0) + 1] = length_bytes
+        self.faults["pwrite", self.counts.get("pwrite", 0) + 1] = length_bytes
 
     def _fault(self, name: str) -> int | None:
         self.counts[name] = self.counts.get(name, 0) + 1
@@ -32,9 +34,9 @@ class FaultyFileSystem:
         self._fault("open")
         return os.open(path, flags, mode)
 
-    def write(self, fd: int, data: bytes) -> int:
-        length_bytes = self._fault("write")
-        return os.write(fd, data if length_bytes is None else data[:length_bytes])
+    def pwrite(self, fd: int, data: bytes | memoryview, offset_bytes: int) -> int:
+        length_bytes = self._fault("pwrite" if any(data) else PREPARE)
+        return os.pwrite(fd, data if length_bytes is None else data[:length_bytes], offset_bytes)
 
     def ftruncate(self, fd: int, length_bytes: int) -> None:
         self._fault("ftruncate")

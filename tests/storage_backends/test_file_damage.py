@@ -74,11 +74,6 @@ def flip_in_last_frame(place: Path) -> None:
     flip(last, last.stat().st_size - 2)
 
 
-def zeros_behind_the_end(place: Path) -> None:
-    last = segments(place)[-1]
-    last.write_bytes(last.read_bytes() + bytes(4096))
-
-
 def birth_without_header(place: Path) -> None:
     (place / segment_name(10)).write_bytes(b"")
 
@@ -96,7 +91,6 @@ def birth_of_zeros(place: Path) -> None:
     [
         (torn_tail, EXPECTED[:-1]),
         (flip_in_last_frame, EXPECTED[:-1]),
-        (zeros_behind_the_end, EXPECTED),
         (birth_with_half_a_header, EXPECTED),
         (birth_of_zeros, EXPECTED),
     ],

@@ -23,6 +23,11 @@ def open_log(place: Path, faulty: FaultyFileSystem | None = None, options: LogOp
     return FileLog(f"file://{place}", place / "log", options or LogOptions(), faulty)
 
 
+def written(place: Path) -> dict[Path, bytes]:
+    """Return the segments without the room that is prepared behind them."""
+    return {path: path.read_bytes().rstrip(b"\0") for path in (place / "log").glob("*.log")}
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("short_bytes", [None, 1, 70])
 @pytest.mark.parametrize("options", [LogOptions(), TINY])
@@ -31,18 +36,18 @@ async def test_a_full_disk_keeps_nothing_of_the_batch_and_takes_it_later(
 ) -> None:
     log = open_log(tmp_path, faulty, options)
     log.append(events(1, 3))
-    before = {path: path.read_bytes() for path in (tmp_path / "log").glob("*.log")}
+    before = written(tmp_path)
     reader = log.reader(1)
     assert await reader.next_batch(10, 10_000) == events(1, 3)
     for _ in range(2):
         if short_bytes is None:
-            faulty.fail_next("write", code)
+            faulty.fail_next("pwrite", code)
         else:
             faulty.shorten_next_write(short_bytes)
-            faulty.faults["write", faulty.counts["write"] + 2] = OSError(code, "full")
+            faulty.faults["pwrite", faulty.counts["pwrite"] + 2] = OSError(code, "full")
         with pytest.raises(LogUnavailableError, match="space"):
             log.append(events(4, 6))
-        assert {path: path.read_bytes() for path in (tmp_path / "log").glob("*.log")} == before
+        assert written(tmp_path) == before
         assert await reader.next_batch(10, 10_000) == []
         assert log.last_version == 3
     log.append(events(4, 6))
@@ -78,7 +83,7 @@ async def test_no_space_for_a_new_segment_is_only_a_delay(tmp_path: Path, faulty
 async def test_a_write_error_is_final(options: LogOptions, tmp_path: Path, faulty: FaultyFileSystem) -> None:
     log = open_log(tmp_path, faulty, options)
     log.append(events(1, 1))
-    faulty.fail_next("write", errno.EIO)
+    faulty.fail_next("pwrite", errno.EIO)
     with pytest.raises(LogFailedError, match=r"\.log at byte"):
         log.append(events(2, 2))
     with pytest.raises(LogFailedError):
@@ -94,7 +99,7 @@ async def test_a_write_error_is_final(options: LogOptions, tmp_path: Path, fault
 
 async def test_what_can_not_be_taken_back_is_final(tmp_path: Path, faulty: FaultyFileSystem) -> None:
     log = open_log(tmp_path, faulty)
-    faulty.fail_next("write", errno.ENOSPC)
+    faulty.fail_next("pwrite", errno.ENOSPC)
     faulty.fail_next("ftruncate", errno.EIO)
     with pytest.raises(LogFailedError, match="can't be taken back"):
         log.append(events(1, 1))
@@ -176,7 +181,7 @@ def test_no_space_to_create_the_log_is_only_a_delay(
 ) -> None:
     if short_bytes:
         faulty.shorten_next_write(short_bytes)
-    faulty.faults["write", 2 if short_bytes else 1] = OSError(errno.ENOSPC, "full")
+    faulty.faults["pwrite", 2 if short_bytes else 1] = OSError(errno.ENOSPC, "full")
     with pytest.raises(LogUnavailableError):
         open_log(tmp_path, faulty)
     log = open_log(tmp_path)

@@ -101,9 +101,9 @@ def server() -> Server:
 
 
 @contextlib.asynccontextmanager
-async def opened(url: str, **options: int) -> AsyncIterator[PostgresLog]:
+async def opened(url: str, key_file: Path | None = None, **options: int) -> AsyncIterator[PostgresLog]:
     """A started log, closed at the end."""
-    log = open_log(url, **options)
+    log = open_log(url, key_file=key_file, **options)
     assert isinstance(log, PostgresLog)
     await log.start()
     try:
