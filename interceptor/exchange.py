@@ -1,7 +1,7 @@
 """One request of one client and the way of its answer back.
 
-`RecordedExchange` is an event with a client behind it; `passed_exchange.PassedExchange` goes by the log.  Both put their answer
-through the same client side: whole if it is small, as an `AnswerStream` otherwise.
+`RecordedExchange` is an event with a client behind it; `passed_exchange.PassedExchange` goes by the log.  Both put
+their answer through the same client side: whole if it is small, as an `AnswerStream` otherwise.
 """
 
 from __future__ import annotations

@@ -75,7 +75,12 @@ def load_config(context: click.Context, _parameter: click.Parameter, path: Path 
 @click.option("--listen", default="0.0.0.0:8001", help="Where clients connect.")
 @click.option("--admin", default="127.0.0.1:8002", help="Where control connects; `same` for the listener's port.")
 @click.option("--admin-token-file", type=click.Path(path_type=Path), help="File with the bearer token for control.")
-@click.option("--log", "log_url", default=DEFAULT_LOG, help="file:///DIR or memory://.")
+@click.option(
+    "--log",
+    "log_url",
+    default=DEFAULT_LOG,
+    help="file:///DIR, postgresql://USER@HOST/DATABASE?log_name=NAME or memory://.",
+)
 @click.option("--log-key-file", type=click.Path(path_type=Path), metavar="FILE",
               help="Encrypt what is recorded with the first key in this file; see docs/security.md.")  # fmt: skip
 @click.option(
