@@ -40,7 +40,7 @@ class Limits:
     hold_bytes_max: int = _limit(64 * MIB, "bytes of held requests; more is answered 503")
     hold_time_max_s: float = _seconds(30.0, "how long a request is held; then it is answered 503")
     in_flight_events_max: int = _limit(1_024, "events sequenced and not answered; more requests are held")
-    in_flight_bytes_max: int = _limit(32 * MIB, "bytes of events sequenced and not answered; more requests are held")
+    in_flight_bytes_max: int = _limit(32 * MIB, "bytes of events not answered and answers not durable; more is held")
     answer_timeout_s: float = _seconds(120.0, "the target's answer to an event; then its client is answered 504")
     answer_head_bytes_max: int = _limit(65_536, "head of an answer; more is answered 502")
     answer_whole_bytes_max: int = _limit(65_536, "content that is collected and released in one piece; more streams")

@@ -63,7 +63,9 @@ class ReleaseGate:
             elif journal.failure is not None:
                 self._refuse_undurable(exchange, journal.failure)
             else:
-                self._wait(version, _Release(exchange, data))
+                # Until it may leave it takes room in memory, so it counts as under way (design rule 7).
+                self.sequencer.outstanding_bytes += len(data)
+                self._wait(version, _Release(exchange, data, self.sequencer))
         if version > self.answered_version:
             self.answered_version = version
         self.sequencer.settled(event)
@@ -112,6 +114,8 @@ class ReleaseGate:
         """The log has failed: what waits is cut, because whether it is durable will never be known (design rule 9)."""
         waiting, self._waiting = self._waiting, []
         for _, _, release in waiting:
+            if isinstance(release, _Release):
+                release.give_room_back()
             if isinstance(release, _Release | _StreamRelease):
                 self._refuse_undurable(release.exchange, error)
             elif isinstance(release, _PassageRelease):
@@ -132,18 +136,25 @@ class ReleaseGate:
         waiting = self._waiting
         while waiting and waiting[0][0] <= version:
             heappop(waiting)[2]()
+        if self.sequencer.on_room is not None:
+            self.sequencer.on_room()
 
 
 class _Release:
     """A whole answer that waits."""
 
-    __slots__ = ("data", "exchange")
+    __slots__ = ("_sequencer", "data", "exchange")
 
-    def __init__(self, exchange: RecordedExchange, data: bytes) -> None:
+    def __init__(self, exchange: RecordedExchange, data: bytes, sequencer: Sequencer) -> None:
         self.exchange = exchange
         self.data = data
+        self._sequencer = sequencer
+
+    def give_room_back(self) -> None:
+        self._sequencer.outstanding_bytes -= len(self.data)
 
     def __call__(self) -> None:
+        self.give_room_back()
         client = self.exchange.client
         if client is not None and not self.exchange.refused:
             client.answer_whole(self.exchange, self.data)

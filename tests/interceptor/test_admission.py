@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from interceptor.journal import Durability
 from interceptor.passed_exchange import PassedExchange
 from interceptor.routing import Route
 from interceptor.wire.request import RequestReader
@@ -149,7 +150,7 @@ async def test_the_window_holds_what_has_no_room_and_admits_it_when_there_is(
     make_plane: MakePlane, limits: dict[str, float]
 ) -> None:
     """Rule 7: in_flight_events_max and in_flight_bytes_max."""
-    plane = make_plane(**limits)
+    plane = make_plane(durability=Durability.RELAXED, **limits)
     plane.admission.open()
     for path in ("/1", "/2", "/3", "/4", "/5"):
         plane.admission.admit(plane.request(path))
@@ -166,6 +167,23 @@ async def test_the_window_holds_what_has_no_room_and_admits_it_when_there_is(
     assert [path for _, path in versions(plane)] == [b"/1", b"/2", b"/3", b"/4", b"/5"]
     assert plane.sequencer.outstanding_events == plane.sequencer.outstanding_bytes == 0
     assert plane.sequencer.on_room is None
+
+
+async def test_answers_that_are_not_durable_take_room_too(make_plane: MakePlane) -> None:
+    """Rule 7: while the log is slow, what waits at the release gate is bounded by in_flight_bytes_max."""
+    plane = make_plane(in_flight_bytes_max=2 * len(get("/1")))
+    plane.admission.open()
+    for path in ("/1", "/2", "/3"):
+        plane.admission.admit(plane.request(path))
+    await turn()
+    for position in (0, 1):
+        settle(plane, position)
+    await turn()
+    assert plane.sequencer.outstanding_bytes > 0
+    assert plane.admission.held == 1, "two answers wait for the disk and fill the window"
+    plane.backend.complete()
+    await turn()
+    assert plane.admission.held == 0
 
 
 async def test_nothing_passes_while_closed_even_if_there_is_room(make_plane: MakePlane) -> None:
