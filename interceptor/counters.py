@@ -37,8 +37,6 @@ class Counters:
     __slots__ = (
         "answers_by_class",
         "bypassed",
-        "client_bytes_in",
-        "client_bytes_out",
         "commit_delays",
         "connections_opened",
         "detection",
@@ -67,8 +65,6 @@ class Counters:
         self.now_s = 0.0
         self.connections_opened = 0
         self.commit_delays = 0
-        self.client_bytes_in = 0
-        self.client_bytes_out = 0
         self.unrecorded = 0
         self.bypassed = 0
         self.tunnels = 0

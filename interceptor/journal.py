@@ -224,7 +224,8 @@ class Journal:
 
     def _sync_due(self) -> None:
         self._sync_timer = None
-        self._start_sync()
+        if self._unsynced:
+            self._start_sync()
 
     def _commit(self, waited_s: float = 0.0) -> None:
         if self._commit_timer is None or waited_s >= self._commit_delay_s:

@@ -156,10 +156,6 @@ class Lane:
         if self._connection is not None:
             self._connection.resume()
 
-    def close_connection(self) -> None:
-        """Close the idle connection: a checkpoint, or a replaced target, wants none open."""
-        self._drop_connection()
-
     async def close(self) -> None:
         """Close for good; what is unanswered stays so."""
         await self._tasks.cancel_all()

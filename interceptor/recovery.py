@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from time import monotonic, time
+from typing import Any
 
 from interceptor.counters import Counters
 from interceptor.delivery import Delivery
@@ -82,7 +83,11 @@ class Recovery:
 
     def confirm(self) -> bool:
         """Whether the incarnation that a new connection leads to is the one that we deliver to."""
-        return self._detector.look() == self.identity
+        try:
+            return self._detector.look() == self.identity
+        except TargetError:
+            # The judgement that follows meets the same error, and says it where an operator looks.
+            return False
 
     def lane_lost(self, lane: Lane, reason: str) -> None:
         """The ordered connection broke, or could not be made: hold everything at once, then judge."""
@@ -114,16 +119,12 @@ class Recovery:
         """Whether it is certain that the target is the incarnation that already holds every event."""
         return self.identity is not None and not self._detector.awaits_connection and self.confirm()
 
-    @property
-    def supervised(self) -> bool:
-        return self._supervisor is not None
-
     # --- the work
 
     def start(self) -> None:
         """Begin to look for the target."""
-        self._tasks.start(self._run())
-        self._tasks.start(self._watch())
+        self._tasks.start(self._guard(self._run()))
+        self._tasks.start(self._guard(self._watch()))
 
     async def stop(self) -> None:
         """End."""
@@ -135,12 +136,15 @@ class Recovery:
         await self._supervisor.restart()
 
     async def _run(self) -> None:
+        await self._meet()
+        while True:
+            await self._handle(await self._incidents.get())
+
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         try:
-            await self._meet()
-            while True:
-                await self._handle(await self._incidents.get())
+            await work
         except Exception as error:
-            # Without this loop nothing would ever recover again, so say it in every place where one looks.
+            # Without it nothing would ever be noticed or recovered again, so say it in every place where one looks.
             logger.critical("recovery has failed", exc_info=error)
             self.problem = f"an error that was not foreseen, restart the ambassador: {error!r}"
             self.on_defect(self.problem)
@@ -176,7 +180,11 @@ class Recovery:
 
     def _look_for_another(self) -> None:
         """A `problem` with one incarnation is none with the next."""
-        seen = self._detector.look()
+        try:
+            seen = self._detector.look()
+        except TargetError:
+            # It is the problem already, or becomes it with the next judgement.
+            return
         if seen is not None and seen != self.identity:
             self._incidents.put_nowait(Incident("the target was restarted"))
 

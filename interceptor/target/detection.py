@@ -134,7 +134,3 @@ class ConnectionDetector:
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-# A remote target shows neither its socket nor its process: the connection is all that there is to see.
-RemoteDetector = ConnectionDetector

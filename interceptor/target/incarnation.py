@@ -9,24 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import dataclass, field
 from pathlib import Path
-
-
-@dataclass(frozen=True, slots=True)
-class Incarnation:
-    """One life of the target. Two are equal if their identities are.
-
-    since_ns: Unix time in nanoseconds at which we first saw it; tells people when, decides nothing.
-    """
-
-    identity: str
-    since_ns: int = field(compare=False)
-
-    @property
-    def kind(self) -> str:
-        """How it was recognised: "listener", "process" or "connection"."""
-        return self.identity.partition(":")[0]
 
 
 def listener_identity(inode: int) -> str:

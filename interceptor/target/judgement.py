@@ -88,23 +88,6 @@ async def wait_for_target(detector: DeathDetector, connect_probe: ConnectProbe, 
         await clock.sleep(max(poll_s, (ended - began) * _PAUSE_PER_LOOK))
 
 
-async def watch(
-    detector: DeathDetector,
-    identity: str,
-    on_change: Callable[[str | None], None],
-    poll_s: float = 0.05,
-    clock: Clock = SYSTEM_CLOCK,
-) -> None:
-    """Call `on_change` once, with what is there instead, when the incarnation is no longer `identity`; then return.
-
-    For the time in which no ordered connection is open, whose loss would say it sooner. The owner holds the task,
-    cancels it when a connection is open again, and sees a ListenerUnreadableError in it.
-    """
-    while (seen := detector.look()) == identity:
-        await clock.sleep(poll_s)
-    on_change(seen)
-
-
 async def _wait_for_connection(connect_probe: ConnectProbe, clock: Clock) -> None:
     pause_s = _CONNECT_BACKOFF_MIN_S
     while not await connect_probe():

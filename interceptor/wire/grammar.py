@@ -53,7 +53,6 @@ ANSWER_HEAD = re.compile(
     rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*+)?\r\n(?:%b)*+\r\n" % FIELD_LINE
 )
 TRAILER_SECTION = re.compile(rb"((?:%b)*+)\r\n" % FIELD_LINE)
-LINE_OF_FIELD = re.compile(rb"(%b++):[\t ]*+(%b)\r\n" % (TOKEN, FIELD_VALUE))
 
 # Searched in the lower-cased head: the fields that steer a request, each with its value.
 STEERING_OF_REQUEST = re.compile(

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from interceptor.states import Cause, State
+from interceptor.target.errors import ListenerUnreadableError
 from storage_backends.records import Mark, Outcome, Quarantine
 from tests.interceptor.fake_log import UNAVAILABLE, filled, records_of
 from tests.interceptor.fakes import FakeDetector, heads, ok, until
@@ -99,7 +100,7 @@ async def test_a_target_that_dies_with_no_connection_open_is_noticed() -> None:
     """Nothing breaks then: the listening socket tells."""
     async with recovering(backend=filled(2), detector=FakeDetector("life-1")) as rig:
         await rig.active()
-        rig.lane.close_connection()
+        rig.lane._drop_connection()
         rig.detector.identity = "life-2"
         await until(lambda: rig.recovery.incarnations == 2)
         assert rig.target.asked == [["GET /1", "GET /2"], ["GET /1", "GET /2"]]
@@ -311,3 +312,24 @@ async def test_each_new_incarnation_is_marked_in_the_log() -> None:
         await rig.active()
         (mark,) = records_of(rig.backend, Mark)
         assert (mark.kind, mark.version, mark.detail) == ("incarnation", 1, {"identity": "life-1"})
+
+
+async def test_a_detector_that_can_not_look_any_more_parks_the_recovery_and_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rule 8: not knowing who is there is said, and ends neither the watch nor the recovery."""
+    detector = FakeDetector("life-1")
+    async with recovering(backend=filled(2), detector=detector) as rig:
+        await rig.active()
+
+        def look() -> str | None:
+            raise ListenerUnreadableError("127.0.0.1:8000", "the kernel does not say who listens", "Look at /proc")
+
+        with monkeypatch.context() as blind:
+            blind.setattr(detector, "look", look)
+            rig.lane._drop_connection()
+            assert "the kernel does not say who listens" in await rig.parked()
+            assert rig.machine.state is State.AWAITING
+        detector.identity = "life-2"
+        await rig.active()
+        assert rig.target.asked == [["GET /1", "GET /2"], ["GET /1", "GET /2"]]

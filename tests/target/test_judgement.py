@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
 
 from interceptor.target.detection import ConnectionDetector
-from interceptor.target.judgement import Verdict, judge_loss, wait_for_target, watch
+from interceptor.target.judgement import Verdict, judge_loss, wait_for_target
 
 if TYPE_CHECKING:
     from conftest import FakeTime
@@ -94,22 +92,3 @@ async def test_remote_is_waited_for_by_connecting(fake_time: FakeTime) -> None:
 
     assert await wait_for_target(detector, probe, clock=fake_time.clock) == detector.look()
     assert fake_time.pauses == [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.5, 0.5]
-
-
-async def test_watch_reports_once_and_returns(fake_time: FakeTime) -> None:
-    detector = FakeDetector("a")
-    fake_time.at(0.26, lambda: detector.becomes("b"))
-    seen: list[str | None] = []
-    await watch(detector, "a", seen.append, clock=fake_time.clock)
-    assert seen == ["b"]
-    assert fake_time.pauses == [0.05] * 6
-
-
-async def test_watch_ends_by_cancellation() -> None:
-    detector = FakeDetector("a")
-    task = asyncio.ensure_future(watch(detector, "a", lambda _: pytest.fail("nothing changed"), poll_s=60))
-    await asyncio.sleep(0)
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-    assert detector.looks == 1
