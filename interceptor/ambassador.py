@@ -164,7 +164,7 @@ class Ambassador:
         """Take an operator's hold back; where the target's standing is unknown, take it as in step."""
         self._refuse_if_failed()
         self.hold.release("operator")
-        if self.recovery.problem is not None:
+        if self.recovery.standing.problem is not None:
             self.recovery.assume_in_step()
             try:
                 await self.machine.wait_for(lambda state: state is State.ACTIVE, self.settings.limits.drain_timeout_s)
@@ -192,7 +192,7 @@ class Ambassador:
                     "engine": "mark",
                     "size_bytes": 0,
                     "time": round(time(), 3),
-                    "incarnation": self.recovery.identity,
+                    "incarnation": self.recovery.standing.identity,
                     "blackout_s": round(monotonic() - began_s, 6),
                 }
                 self.journal.store_fact("checkpoints", [*[*entries, entry][-CHECKPOINTS_KEPT:]])
@@ -238,7 +238,7 @@ class Ambassador:
         if target == self.settings.target:
             raise NotPossibleNowError(f"{target} is the live target: leave target= out to project into it")
         return project_into_scratch(
-            self.journal, target, self.settings.limits, self.recovery.quarantined, from_version or 1,
+            self.journal, target, self.settings.limits, self.recovery.quarantined.versions, from_version or 1,
             to_version or self.journal.last_version,
         )  # fmt: skip
 
@@ -250,7 +250,7 @@ class Ambassador:
             "state": self.machine.state.public,
             "reason": self.machine.state.value,
             "holds": sorted(self.hold.causes),
-            "problem": recovery.problem or (str(self.journal.failure) if self.journal.failure else None),
+            "problem": recovery.standing.problem or (str(self.journal.failure) if self.journal.failure else None),
             "log_unavailable": str(self.journal.unavailable) if self.journal.unavailable else None,
             "versions": {
                 "first": self.journal.backend.first_version,
@@ -266,9 +266,9 @@ class Ambassador:
             "connections": self.listener.connections,
             "target": {
                 "address": str(self.settings.target),
-                "incarnation": recovery.identity,
-                "incarnations": recovery.incarnations,
-                "since": recovery.incarnation_since_s,
+                "incarnation": recovery.standing.identity,
+                "incarnations": recovery.standing.incarnations,
+                "since": recovery.standing.since_s,
                 "pid": self.supervisor.pid if self.supervisor else None,
                 "supervised": self.supervisor is not None,
                 "serial": self.lane.serial,
@@ -278,10 +278,10 @@ class Ambassador:
                 "durability": self.settings.durability.value,
                 "size_bytes": self.journal.backend.size_bytes,
             },
-            "quarantined": sorted(recovery.quarantined),
-            "uncertain": list(recovery.uncertain) if recovery.uncertain else None,
+            "quarantined": sorted(recovery.quarantined.versions),
+            "uncertain": list(recovery.standing.uncertain) if recovery.standing.uncertain else None,
             "projection": progress.as_json() if progress and self.machine.state is State.PROJECTING else None,
-            "last_recovery": recovery.last_recovery,
+            "last_recovery": recovery.standing.last_recovery,
             "last_checkpoint": next(reversed(self.checkpoints()), None),
         }
 
@@ -363,7 +363,9 @@ class Ambassador:
 
     def _refuse_if_failed(self) -> None:
         if self.machine.state is State.FAILED:
-            raise NotPossibleNowError(f"restart the ambassador: {self.journal.failure or self.recovery.problem}")
+            raise NotPossibleNowError(
+                f"restart the ambassador: {self.journal.failure or self.recovery.standing.problem}"
+            )
 
     async def _drain_for_stop(self) -> bool:
         """Wait until everything that was accepted is answered; return whether that was so in time."""

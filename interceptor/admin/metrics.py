@@ -152,7 +152,7 @@ class _AmbassadorCollector(Collector):
             value=counters.uncertain,
         )  # fmt: skip
         yield GaugeMetricFamily(
-            "interceptor_incarnations", "Incarnations since our start.", value=ambassador.recovery.incarnations
+            "interceptor_incarnations", "Incarnations since our start.", value=ambassador.recovery.standing.incarnations
         )
 
     def _process(self) -> Iterable[Metric]:

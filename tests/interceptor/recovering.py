@@ -71,10 +71,10 @@ class Rig:
         await self.machine.wait_for(lambda state: state is State.ACTIVE, 5.0)
 
     async def parked(self) -> str:
-        await until(lambda: self.recovery.problem is not None)
+        await until(lambda: self.recovery.standing.problem is not None)
         assert self.machine.state is State.AWAITING
-        assert self.recovery.problem is not None
-        return self.recovery.problem
+        assert self.recovery.standing.problem is not None
+        return self.recovery.standing.problem
 
     def request(self, *paths: str) -> list[FakeClient]:
         """A request of a client each, all in one turn of the loop."""

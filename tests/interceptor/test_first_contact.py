@@ -35,7 +35,7 @@ async def test_a_known_incarnation_gets_nothing_again() -> None:
         assert await rig.answered(rig.request("/next")) == [200]
         assert rig.target.asked == [["GET /next"]]
         assert rig.plane.delivered == []
-        assert rig.recovery.uncertain is None
+        assert rig.recovery.standing.uncertain is None
 
 
 async def test_an_unknown_incarnation_gets_everything_from_the_beginning() -> None:
@@ -71,7 +71,7 @@ async def test_after_an_unclean_stop_the_range_in_doubt_is_reported(on_unclean: 
             assert "from 4 to 5" in await rig.parked()
             rig.recovery.assume_in_step()
         await rig.active()
-        assert rig.recovery.uncertain == (4, 5)
+        assert rig.recovery.standing.uncertain == (4, 5)
         assert rig.plane.counters.uncertain == 2
         assert rig.target.asked == []
 
@@ -82,7 +82,7 @@ async def test_after_an_unclean_stop_the_range_in_doubt_is_reported(on_unclean: 
 async def test_without_a_doubt_nothing_is_uncertain(unanswered: int, clean: bool) -> None:
     async with recovering(backend=known(5, unanswered=unanswered, clean=clean), on_unclean=OnUnclean.WAIT) as rig:
         await rig.active()
-        assert rig.recovery.uncertain is None
+        assert rig.recovery.standing.uncertain is None
 
 
 async def test_a_clean_stop_of_long_ago_says_nothing_about_the_events_since() -> None:
@@ -107,7 +107,7 @@ async def test_a_quarantined_event_without_an_outcome_is_not_in_doubt() -> None:
     backend.append([Quarantine(3, 0, "it kills")])
     async with recovering(backend=backend, on_unclean=OnUnclean.WAIT) as rig:
         await rig.active()
-        assert rig.recovery.uncertain is None
+        assert rig.recovery.standing.uncertain is None
 
 
 async def test_a_target_that_is_restarted_while_it_is_parked_is_projected() -> None:

@@ -32,10 +32,10 @@ async def test_a_living_target_that_breaks_the_connection_gets_nothing_twice() -
         clients += rig.request("/held")
         assert await rig.answered(clients) == [200, 502, 502, 200]
         assert b"event 2 was applied" in clients[1].output
-        assert rig.recovery.uncertain == (2, 3)
+        assert rig.recovery.standing.uncertain == (2, 3)
         assert rig.plane.counters.uncertain == 2
         assert rig.target.asked[1:] == [["GET /held"]]
-        assert rig.recovery.incarnations == 1
+        assert rig.recovery.standing.incarnations == 1
         assert rig.plane.sequencer.outstanding_events == 0
         assert not records_of(rig.backend, Quarantine)
 
@@ -56,7 +56,7 @@ async def test_an_idle_connection_that_a_living_target_closes_costs_nothing() ->
         await rig.active()
         assert await rig.answered([*first, *rig.request("/b")]) == [200, 200]
         assert rig.target.asked == [["GET /a"], ["GET /b"]]
-        assert rig.recovery.uncertain is None
+        assert rig.recovery.standing.uncertain is None
         assert rig.plane.counters.recoveries == 0
 
 
@@ -85,11 +85,11 @@ async def test_a_new_incarnation_gets_every_event_once_and_those_who_waited_thei
         assert [asked for asked in rig.target.asked if asked][1:] == [
             ["GET /a", "GET /b", "GET /c", "GET /d", "GET /e"]
         ]
-        report = rig.recovery.last_recovery
+        report = rig.recovery.standing.last_recovery
         assert report is not None
         assert (report["from"], report["to"], report["replayed"], report["divergences"]) == (1, 4, 2, 0)
-        assert rig.recovery.identity == rig.backend.facts["incarnation"] == "life-2"
-        assert rig.recovery.incarnations == 2
+        assert rig.recovery.standing.identity == rig.backend.facts["incarnation"] == "life-2"
+        assert rig.recovery.standing.incarnations == 2
         assert rig.plane.counters.recoveries == rig.plane.counters.detection.counts.count(1) == 1
         assert rig.states[-4:] == [State.SUSPECT, State.AWAITING, State.PROJECTING, State.ACTIVE]
         rig.plane.journal.flush_outcomes()
@@ -102,7 +102,7 @@ async def test_a_target_that_dies_with_no_connection_open_is_noticed() -> None:
         await rig.active()
         rig.lane._drop_connection()
         rig.detector.identity = "life-2"
-        await until(lambda: rig.recovery.incarnations == 2)
+        await until(lambda: rig.recovery.standing.incarnations == 2)
         assert rig.target.asked == [["GET /1", "GET /2"], ["GET /1", "GET /2"]]
 
 
@@ -127,7 +127,7 @@ async def test_an_event_that_kills_the_target_again_and_again_is_quarantined() -
         clients = rig.request("/a", "/kill", "/b")
         assert await rig.answered(clients) == [200, 502, 200]
         assert b"quarantined" in clients[1].output
-        assert rig.recovery.quarantined == {2}
+        assert rig.recovery.quarantined.versions == {2}
         assert [tombstone.version for tombstone in records_of(rig.backend, Quarantine)] == [2]
         assert rig.backend.facts["quarantined"] == [2]
         assert sum(asked.count("GET /kill") for asked in rig.target.asked) == 3
@@ -155,7 +155,7 @@ async def test_the_innocent_neighbours_of_a_deadly_event_are_not_quarantined() -
     async with recovering(script, detector=detector, quarantine_after=3) as rig:
         await rig.active()
         assert await rig.answered(rig.request("/a", "/kill", "/b")) == [200, 502, 200]
-        assert rig.recovery.quarantined == {2}
+        assert rig.recovery.quarantined.versions == {2}
         assert lives == 5
 
 
@@ -174,7 +174,7 @@ async def test_a_supervised_target_in_doubt_is_started_anew_which_is_exact() -> 
         assert await rig.answered(rig.request("/a", "/b")) == [200, 200]
         assert rig.supervisor is not None
         assert rig.supervisor.restarts == 1
-        assert rig.recovery.uncertain is None
+        assert rig.recovery.standing.uncertain is None
         assert [asked for asked in rig.target.asked if asked][1:] == [["GET /a", "GET /b"]]
 
 
@@ -191,7 +191,7 @@ async def test_a_log_that_lacks_what_the_target_needs_parks_until_an_operator_sp
         rig.recovery.assume_in_step()
         assert await rig.answered(held) == [200]
         assert rig.target.asked[-1] == ["GET /held"]
-        assert rig.recovery.problem is None
+        assert rig.recovery.standing.problem is None
 
 
 async def test_a_projection_that_an_operator_asks_for_reports_its_end() -> None:
@@ -244,7 +244,7 @@ async def test_a_living_target_that_breaks_the_connection_during_the_projection_
         await connection.writer.drain()
 
     async with recovering(script, backend=filled(3)) as rig:
-        await until(lambda: rig.recovery.problem is not None or rig.machine.state is State.ACTIVE)
+        await until(lambda: rig.recovery.standing.problem is not None or rig.machine.state is State.ACTIVE)
         assert sum(asked.count("GET /1") for asked in rig.target.asked) == 1
 
 

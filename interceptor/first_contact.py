@@ -1,0 +1,69 @@
+"""The first meeting with the target after our own start: does it hold what the log holds?"""
+
+from __future__ import annotations
+
+import logging
+
+from interceptor.errors import NotPossibleNowError
+from interceptor.incident import OnUnclean
+from interceptor.journal import Journal
+from interceptor.projection import Projection
+from interceptor.projector import Progress
+from interceptor.standing import Standing
+from interceptor.target.detection import DeathDetector
+from interceptor.uncertainty import find_uncertain
+
+logger = logging.getLogger(__name__)
+
+
+class FirstContact:
+    """Decides between in step, in step with a doubt, and a new incarnation."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        projection: Projection,
+        detector: DeathDetector,
+        standing: Standing,
+        on_unclean: OnUnclean,
+        in_flight_events_max: int,
+    ) -> None:
+        self._journal = journal
+        self._projection = projection
+        self._detector = detector
+        self._standing = standing
+        self._on_unclean = on_unclean
+        self._in_flight_events_max = in_flight_events_max
+
+    async def project_unless_in_step(self) -> Progress | None:
+        """Project into a target that is another incarnation than before.
+
+        Raises NotPossibleNowError where an operator must decide, and what `Projection.project` raises.
+        """
+        journal = self._journal
+        if journal.last_version == 0 or journal.facts.get("incarnation") == self._standing.identity:
+            uncertain = await find_uncertain(journal, self._in_flight_events_max)
+            if uncertain is None and journal.may_have_lost_delivered_events:
+                uncertain = (journal.last_version + 1, journal.last_version + self._in_flight_events_max)
+            if uncertain is not None:
+                self._doubt(*uncertain)
+            return None
+        if self._detector.awaits_connection:
+            raise NotPossibleNowError(
+                f"the log holds events 1 to {journal.last_version}, and nothing tells whether this target has got "
+                "them: say `interceptor state Active` if it has, `interceptor reproject` if it is new"
+            )
+        return await self._projection.project()
+
+    def _doubt(self, low: int, high: int) -> None:
+        """After an unclean stop the living target may have finished the last events, or not."""
+        self._standing.doubt(low, high, high - low + 1)
+        text = (
+            f"we were stopped uncleanly and the target lives on: whether it applied all events from {low} to {high} "
+            "is unknown"
+        )
+        if self._on_unclean is OnUnclean.WAIT:
+            raise NotPossibleNowError(
+                f"{text}; restart the target, or say `interceptor state Active` to take them as applied"
+            )
+        logger.error("%s; they are taken as applied (--on-unclean assume-applied). Restart the target to be sure", text)

@@ -1,0 +1,52 @@
+"""Quarantine: the events that no incarnation gets any more, and how they come to be there."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from interceptor.counters import Counters
+from interceptor.delivery import Delivery
+from interceptor.journal import Journal
+from interceptor.poison import PoisonWatch
+from interceptor.projector import Projector
+
+logger = logging.getLogger(__name__)
+
+REASON = "the target died each time while this event was the first unanswered one"
+
+
+class Quarantined:
+    """The quarantined versions.  `poison` finds the event to blame for a death."""
+
+    def __init__(self, journal: Journal, projector: Projector, counters: Counters, quarantine_after: int) -> None:
+        self.versions: set[int] = set()
+        self.poison = PoisonWatch(quarantine_after)
+        self._journal = journal
+        self._projector = projector
+        self._counters = counters
+
+    def load(self) -> None:
+        """Take over what was quarantined before our start."""
+        quarantined = self._journal.facts.get("quarantined")
+        if isinstance(quarantined, list):
+            self.versions.update(version for version in quarantined if isinstance(version, int))
+
+    def blame(self, unanswered: Sequence[Delivery]) -> None:
+        """The target died with these sent and unanswered: quarantine the first of them, if it has come to that."""
+        if unanswered:
+            first, last = unanswered[0].event.version, unanswered[-1].event.version
+            logger.info("the target died with the events %d to %d unanswered", first, last)
+        guilty = self.poison.died_with(unanswered)
+        if guilty is not None:
+            self._quarantine(guilty)
+
+    def _quarantine(self, version: int) -> None:
+        logger.error("event %d is quarantined: %s", version, REASON)
+        self.versions.add(version)
+        self._counters.quarantined += 1
+        self._journal.append_quarantine(version, REASON)
+        self._journal.store_fact("quarantined", [*sorted(self.versions)])
+        live = self._projector.withdraw(version)
+        if live is not None:
+            live.take_refusal(502, f"event {version} is quarantined: {REASON}")
