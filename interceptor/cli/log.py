@@ -18,7 +18,7 @@ from interceptor.logview.filters import Filters
 from interceptor.logview.importing import import_file
 from interceptor.logview.joining import follow_joined, read_joined
 from interceptor.logview.lines import HEADING
-from interceptor.logview.listing import list_directory, table
+from interceptor.logview.listing import database_table, list_database, list_directory, table
 from interceptor.logview.options import (
     filter_options,
     filters_from,
@@ -29,7 +29,7 @@ from interceptor.logview.options import (
 from interceptor.logview.repair_text import describe
 from interceptor.logview.running import OutputGroup, progress_bar, run
 from interceptor.logview.selection import facts_of, opened_source, selected
-from interceptor.logview.source import directory_of, is_file_log, shown_url
+from interceptor.logview.source import directory_of, is_file_log, is_postgres_log, shown_url
 from interceptor.logview.statistics import Statistics
 from interceptor.logview.verification import Verification, verify_directory, verify_url
 from interceptor.logview.writing import chosen_format, json_format, opened_output, write_all, write_har, write_out
@@ -42,7 +42,8 @@ def log_group() -> None:
     """Look into a log: list, show, follow, check, count, export, import, repair.
 
     \b
-    Everything but `import` and `repair` only reads, takes no lock, and works on a file log while it is written to.
+    Everything but `import` and `repair` only reads, takes no lock, and works while the log is written to (files and
+    PostgreSQL).
       interceptor log show --last 20                       the newest events
       interceptor log show --from 17 --to 17 --body        everything about event 17
       interceptor log tail -f                              what comes in, as it comes
@@ -57,14 +58,21 @@ log_group.add_command(new_key_command)
 @log_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON array; times in nanoseconds, sizes in bytes.")
 def ls_command(log_url: str, key_file: Path | None, as_json: bool) -> None:
-    """List the segments of a file log.
+    """List the segments of a file log, or the logs in a database.
 
-    Every record is read, so a log of many gigabytes takes a while. The state is `open` (written to), `sealed`, or
-    `damaged`; `interceptor log verify` says what the damage is.
+    Files: every record is read, so a log of many gigabytes takes a while. The state is `open` (written to), `sealed`,
+    or `damaged`; `interceptor log verify` says what the damage is. PostgreSQL: one row for each log in the schema,
+    `open` while an interceptor writes to it; this is quick.
 
     \b
-    Example: interceptor log ls --log file:///var/lib/interceptor
+    Examples:
+      interceptor log ls --log file:///var/lib/interceptor
+      interceptor log ls --log postgresql://ann@db.example/shop
     """
+    if is_postgres_log(log_url):
+        rows = run(list_database(log_url), log_url)
+        click.echo(json.dumps(rows, indent=2) if as_json else database_table(rows))
+        return
     with progress_bar("reading") as progress:
         rows = list_directory(directory_of(log_url, "ls"), progress)
     click.echo(json.dumps(rows, indent=2) if as_json else table(rows))

@@ -1,4 +1,4 @@
-"""From a URL to something that can be read, without becoming the log's writer where that is possible."""
+"""From a URL to something that can be read, without becoming the log's writer where its backend can do that."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from storage_backends.backend import Fact, LogBackend, LogReader
 from storage_backends.errors import LogLockedError
 from storage_backends.file.directory import path_of_url
 from storage_backends.file.tolerant_view import TolerantFileView
+from storage_backends.postgres.address import SCHEMES as POSTGRES_SCHEMES
+from storage_backends.postgres.view import open_view
 from storage_backends.registry import load_opener
 from storage_backends.secrets import load_keyring, unsealer_of
 
@@ -48,6 +50,11 @@ def is_file_log(url: str) -> bool:
     return scheme == "file"
 
 
+def is_postgres_log(url: str) -> bool:
+    """Tell whether the URL names a log in PostgreSQL."""
+    return url.partition(":")[0].lower() in POSTGRES_SCHEMES
+
+
 def shown_url(url: str) -> str:
     """Return the URL as it may be shown: without a password."""
     return re.sub(r"(?<=://)([^/@:]*):[^/]*@", r"\1:***@", url)
@@ -64,6 +71,8 @@ async def open_source(url: str, key_file: Path | None = None) -> LogSource:
     """Open for reading; sealed events need the key file. Raises LogViewError, LogError."""
     if is_file_log(url):
         return _FileSource(path_of_url(url), unsealer_of(load_keyring(key_file)))
+    if is_postgres_log(url):
+        return await open_view(url, key_file)
     try:
         return _OtherSource(await started_log(url, key_file))
     except LogLockedError as error:
@@ -87,7 +96,7 @@ class _FileSource(TolerantFileView):
 
 
 class _OtherSource:
-    """Any other backend.  The protocol knows its writer only, so a log in use is refused by its own lock."""
+    """A backend of a third party.  The protocol knows its writer only, so a log in use is refused by its own lock."""
 
     def __init__(self, backend: LogBackend) -> None:
         self._backend = backend

@@ -54,7 +54,7 @@ class Address:
     @property
     def lock_key(self) -> int:
         """The advisory lock of the log's writer."""
-        return _key(f"log\0{self.schema}\0{self.log_name}")
+        return lock_key(self.schema, self.log_name)
 
     @property
     def migration_key(self) -> int:
@@ -72,6 +72,11 @@ class Address:
 def quoted(name: str) -> str:
     """Return an identifier as SQL needs it."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def lock_key(schema: str, log_name: str) -> int:
+    """Return the advisory lock of a log's writer."""
+    return _key(f"log\0{schema}\0{log_name}")
 
 
 def parse_url(url: str) -> Address:

@@ -24,7 +24,7 @@ PATIENCE_MAX = 16
 # Wrong data, a broken constraint, a missing table, a limit or a missing feature: trying again can't help.
 _FINAL_CLASSES = ("0A", "22", "23", "42", "54")
 _FINAL_STATES = ("XX001", "XX002")
-_NO_RIGHTS = "42501"
+NO_RIGHTS = "42501"
 
 _POOLED_STATES = ("26000", "42P05")
 
@@ -61,7 +61,7 @@ def passes(error: BaseException) -> bool:
     """Tell whether the same thing may succeed later: the database is away, restarts, is full, or has new secrets."""
     if isinstance(error, PostgresError):
         state = sqlstate(error)
-        if state == _NO_RIGHTS:
+        if state == NO_RIGHTS:
             return True
         return state[:2] not in _FINAL_CLASSES and state not in _FINAL_STATES
     # The driver refuses values that it can't encode by an error that is a ValueError too.
@@ -107,7 +107,7 @@ def _refused_error(where: str, state: str, what: str) -> LogError:
         "28P01": "the password is wrong; give it in the URL, in PGPASSWORD or in ~/.pgpass",
         "28000": "the server does not let this user in; look at the user's name, at sslmode and at pg_hba.conf",
         "3D000": "the database does not exist; create it (CREATE DATABASE …) or correct the URL",
-        _NO_RIGHTS: (
+        NO_RIGHTS: (
             "the user lacks a right; let it create schemas (GRANT CREATE ON DATABASE …) or make it the owner of the"
             " schema and its tables"
         ),

@@ -20,6 +20,7 @@ from storage_backends.errors import LogFailedError, LogUnavailableError
 from storage_backends.options import LogOptions
 from storage_backends.postgres.address import Address
 from storage_backends.postgres.buffer import Batch, Key, Uncommitted
+from storage_backends.postgres.cursor import rows_begin
 from storage_backends.postgres.driver import Connection, Row
 from storage_backends.postgres.faults import RowsDamagedError
 from storage_backends.postgres.lock import (
@@ -88,10 +89,6 @@ class Ledger:
             or self._facts_pending is not None
             or self.first_version > self.committed_first_version
         )
-
-    def rows_begin(self, first_version: int) -> int:
-        """Return the version below which there may be no rows; what stands before event 1 goes with event 1."""
-        return first_version if first_version > 1 else 0
 
     def want_everything(self) -> Key:
         """Ask that what was appended so far be committed; return the last key of it."""
@@ -236,16 +233,11 @@ class Ledger:
         """Compare the table with the log's row.  Raises LogDamagedError."""
         records = self.address.table("records")
         ends = [
-            await connection.fetchrow(
-                f"SELECT version, ordinal FROM {records} WHERE log_id = $1"
-                f" ORDER BY version {direction}, ordinal {direction} LIMIT 1",
-                self.log_id,
-            )
-            for direction in ("ASC", "DESC")
+            await connection.fetchrow(end_query(self.address, direction), self.log_id) for direction in ("ASC", "DESC")
         ]
         oldest, newest = ends
         version, ordinal = self.committed
-        self.oldest_row_version = self.rows_begin(self.first_version) if oldest is None else oldest[0]
+        self.oldest_row_version = rows_begin(self.first_version) if oldest is None else oldest[0]
         everything_trimmed = self.first_version > version
         if newest is None:
             whole = everything_trimmed and (ordinal == 0 or version > 0)
@@ -275,6 +267,14 @@ class Ledger:
             )
             if row is not None:
                 record_of(row, self.unseal)
+
+
+def end_query(address: Address, direction: str) -> str:
+    """Return what finds the first (ASC) or last (DESC) row's key: one look into the primary key."""
+    return (
+        f"SELECT version, ordinal FROM {address.table('records')} WHERE log_id = $1"
+        f" ORDER BY version {direction}, ordinal {direction} LIMIT 1"
+    )
 
 
 async def finish(ledger: Ledger, connection: Connection) -> None:

@@ -24,6 +24,12 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
 """
 
 
+_LOCKED = """
+SELECT classid::bigint, objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+
 class Session(NamedTuple):
     """One session of the server; the time tells it from a later one with the same process id."""
 
@@ -40,6 +46,12 @@ async def own_session(connection: Connection) -> Session:
 async def try_lock(connection: Connection, address: Address) -> bool:
     """Take the lock if it is free; it goes with the session."""
     return bool(await connection.fetchval("SELECT pg_try_advisory_lock($1)", address.lock_key))
+
+
+async def find_locked(connection: Connection) -> set[int]:
+    """Return the keys of all locks that sessions of this database hold."""
+    keys = [(row[0] << 32) | row[1] for row in await connection.fetch(_LOCKED)]
+    return {key - 2**64 if key >= 2**63 else key for key in keys}
 
 
 async def take_lock(connection: Connection, address: Address) -> None:

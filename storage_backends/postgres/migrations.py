@@ -150,12 +150,12 @@ async def migrate(connection: Connection, address: Address, migrations: tuple[Mi
 
     Raises LogConfigurationError for a schema that a newer program made.
     """
-    if await _schema_version(connection, address) == migrations[-1].version:
+    if await schema_version(connection, address) == migrations[-1].version:
         return
     await connection.execute("BEGIN")
     # Others who start at the same moment wait here, and then find the work done.
     await connection.execute(f"SELECT pg_advisory_xact_lock({address.migration_key})")
-    found = await _schema_version(connection, address)
+    found = await schema_version(connection, address)
     if found > migrations[-1].version:
         raise LogConfigurationError(
             f"{address.place}: the schema has version {found} and this program knows {migrations[-1].version} at most;"
@@ -180,7 +180,8 @@ async def migrate(connection: Connection, address: Address, migrations: tuple[Mi
     await connection.execute("COMMIT")
 
 
-async def _schema_version(connection: Connection, address: Address) -> int:
+async def schema_version(connection: Connection, address: Address) -> int:
+    """Return the number of the last migration; 0 where there is no schema or an empty one."""
     exists = "SELECT 1 FROM pg_tables WHERE schemaname = $1 AND tablename = 'schema_migrations'"
     if not await connection.fetchval(exists, address.schema):
         return 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 from storage_backends.errors import LogConfigurationError, LogFailedError
 from storage_backends.postgres.address import Address
@@ -11,6 +13,8 @@ from storage_backends.postgres.driver import Connection, connect, cut
 from storage_backends.postgres.faults import is_of_pooler
 
 logger = logging.getLogger("storage_backends.postgres")
+
+SessionOpener: TypeAlias = Callable[[Address], Awaitable[Connection]]
 
 POOLER_PROBE_TIMEOUT_S = 2.0
 
@@ -37,6 +41,17 @@ async def open_session(address: Address) -> Connection:
         cut(connection)
         if is_of_pooler(error):
             raise _pooling_error(address) from error
+        raise
+    return connection
+
+
+async def open_reading_session(address: Address) -> Connection:
+    """Connect for reading only: the server itself refuses anything else.  Raises as `open_session`."""
+    connection = await open_session(address)
+    try:
+        await connection.execute("SET default_transaction_read_only = on")
+    except BaseException:
+        cut(connection)
         raise
     return connection
 
@@ -81,11 +96,12 @@ def _pooling_error(address: Address) -> LogConfigurationError:
 
 
 class SideConnection:
-    """One session beside the writer's, for readers or for trimming: opened when needed, and again when it is lost."""
+    """A session that is not the writer's, for readers, trimming or a view: opened when needed, again when lost."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, open_one: SessionOpener = open_session) -> None:
         self.address = address
         self.lock = asyncio.Lock()
+        self._open_one = open_one
         self._connection: Connection | None = None
         self._closed = False
 
@@ -94,7 +110,7 @@ class SideConnection:
         if self._closed:
             raise LogFailedError(f"{self.address.place} is closed")
         if self._connection is None or self._connection.is_closed():
-            self._connection = await open_session(self.address)
+            self._connection = await self._open_one(self.address)
         return self._connection
 
     def close(self) -> None:

@@ -13,8 +13,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from tests.interceptor.target import ScriptedTarget, echo
+from tests.storage_backends.test_postgres_server import Server, server  # noqa: F401
 
 WAIT_S = 15.0
 
@@ -39,13 +41,13 @@ async def command(*arguments: str) -> str:
 
 
 @asynccontextmanager
-async def running(log: Path) -> AsyncIterator[str]:
+async def running(log_url: str) -> AsyncIterator[str]:
     """A real interceptor in front of an echo; yields the URL for clients."""
     async with ScriptedTarget(echo) as target:
         admin, port = f"127.0.0.1:{free_port()}", free_port()
         process = await interceptor(
             "run", "--target", f"http://{target.address}", "--listen", f"127.0.0.1:{port}", "--admin", admin,
-            "--log", f"file:{log}",
+            "--log", log_url,
         )  # fmt: skip
         try:
             async with aiohttp.ClientSession() as session, asyncio.timeout(WAIT_S):
@@ -67,10 +69,17 @@ async def is_active(session: aiohttp.ClientSession, admin: str) -> bool:
         return False
 
 
-async def test_a_live_log_is_followed_shown_and_verified(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    url = f"file:{log}"
-    async with running(log) as application, aiohttp.ClientSession() as session:
+@pytest.fixture(params=["file", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a log of each kind that others can read."""
+    if request.param == "file":
+        return f"file:{tmp_path}/log"
+    database: Server = request.getfixturevalue("server")
+    return database.url("live", schema="live")
+
+
+async def test_a_live_log_is_followed_shown_and_verified(url: str) -> None:
+    async with running(url) as application, aiohttp.ClientSession() as session:
 
         async def send(first: int, last: int) -> None:
             for number in range(first, last + 1):
@@ -112,7 +121,7 @@ async def test_a_live_log_is_followed_shown_and_verified(tmp_path: Path) -> None
 
 async def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    async with running(log) as application, aiohttp.ClientSession() as session:
+    async with running(f"file:{log}") as application, aiohttp.ClientSession() as session:
         await session.post(f"{application}/x")
     process = await asyncio.create_subprocess_shell(
         f"for i in 1 2 3; do {sys.executable} -m interceptor log show --body --log file:{log}; done | head -1",
