@@ -64,7 +64,10 @@ class Answer:
 class AnswerReader:
     """Reads answers from one connection to the target.  `head_bytes_max` bounds each head, in bytes."""
 
-    __slots__ = ("_buffer", "_chunked", "_error", "_framing", "_head_max", "_left", "_position", "_scanned", "trailers")
+    __slots__ = (
+        "_buffer", "_chunked", "_error", "_framing", "_head_max", "_left",
+        "_nominated", "_position", "_scanned", "trailers",
+    )  # fmt: skip
 
     def __init__(self, head_bytes_max: int) -> None:
         self._head_max = head_bytes_max
@@ -74,6 +77,7 @@ class AnswerReader:
         self._left = 0
         self._framing = Framing.LENGTH
         self._chunked: chunked.ChunkedDecoder | None = None
+        self._nominated: set[bytes] = set()
         self._error: AnswerError | None = None
         self.trailers = b""
 
@@ -164,8 +168,9 @@ class AnswerReader:
                 answer.upgrade = b", ".join(each.rstrip() for each in _UPGRADE_FIELD.findall(answer.head))
         if is_chunked and length >= 0:
             self._fail("both Transfer-Encoding and Content-Length (RFC 9112 §6.3)")
+        self._nominated = set()
         if hop_by_hop:
-            self._take_out(answer, connection or b"", http11)
+            self._nominated = self._take_out(answer, connection or b"", http11)
         self._chunked = None
         self.trailers = b""
         status = answer.status
@@ -188,15 +193,18 @@ class AnswerReader:
             self._framing = Framing.CLOSE
 
     @staticmethod
-    def _take_out(answer: Answer, connection: bytes, http11: bool) -> None:
+    def _take_out(answer: Answer, connection: bytes, http11: bool) -> set[bytes]:
+        """Take out the fields that end here; return the names that Connection has nominated."""
         options = {option.strip(b" \t") for option in connection.split(b",")}
         answer.closes = b"close" in options if http11 else b"keep-alive" not in options
         head = _FIELDS_THAT_END_HERE.sub(b"", answer.head)
-        for name in sorted(options - {b"", b"close", b"keep-alive", b"upgrade", b"content-length"}):
+        nominated = options - {b"", b"close", b"keep-alive", b"upgrade", b"content-length"}
+        for name in sorted(nominated):
             head = re.sub(rb"(?i)\n%b:[^\r]*+\r" % re.escape(name), b"", head)
         if answer.status == 426 and answer.upgrade:  # RFC 9110 §15.5.22: it must say what to upgrade to
             head = b"%bConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % (head[:-2], answer.upgrade)
         answer.head = head if http11 else b"HTTP/1.1" + head[8:]
+        return nominated
 
     def read_whole(self) -> bytes | None:
         """Return the whole content of an answer framed by length, or None until it is there."""
@@ -230,7 +238,7 @@ class AnswerReader:
             self._fail(str(error))
         if decoder.complete:
             self._buffer = decoder.rest
-            self.trailers = decoder.trailers
+            self.trailers = chunked.without_fields(decoder.trailers, self._nominated)
         return piece
 
     @property

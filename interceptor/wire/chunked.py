@@ -8,6 +8,7 @@ Trailer fields are kept (§7.1.2), except those that could change framing or rou
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from interceptor.wire.grammar import CHUNK_SIZE_LINE, TRAILER_SECTION
 
@@ -17,8 +18,9 @@ TRAILER_BYTES_MAX = 16 * 1024
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _FORBIDDEN_TRAILER = re.compile(
-    rb"(?im)^(?:content-length|transfer-encoding|host|connection|te|upgrade|trailer|content-encoding|content-type"
-    rb"|content-range|authorization|set-cookie|cookie|expect|max-forwards|via|x-forwarded-[a-z]+):"
+    rb"(?im)^(?:content[-_]length|transfer[-_]encoding|host|connection|te|upgrade|trailer|content-encoding|content-type"
+    rb"|content-range|authorization|set-cookie|cookie|expect|max-forwards|via|x[-_]forwarded[-_][a-z]+|forwarded"
+    rb"|keep-alive|proxy-connection|http2-settings):"
 )
 
 
@@ -117,6 +119,14 @@ class ChunkedDecoder:
         if len(buffer) - position >= TRAILER_BYTES_MAX:
             raise ChunkedError(f"trailer section larger than {TRAILER_BYTES_MAX} bytes")
         self._scanned = len(buffer) - position
+
+
+def without_fields(trailers: bytes, names: Iterable[bytes]) -> bytes:
+    """Return the trailer field lines without those that Connection has nominated (RFC 9110 §7.6.1)."""
+    if trailers:
+        for name in names:
+            trailers = re.sub(rb"(?im)^%b:[^\r]*+\r\n" % re.escape(name), b"", trailers)
+    return trailers
 
 
 def encode_whole(body: bytes, trailers: bytes) -> bytes:

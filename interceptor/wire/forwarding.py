@@ -12,6 +12,8 @@ import re
 from interceptor.wire.request import Request
 
 VIA = b"Via: 1.1 interceptor\r\n"
+# RFC 9110 §7.6.3: the version in which the message was received
+_VIA_OF_HTTP_1_0 = b"Via: 1.0 interceptor\r\n"
 
 _ENDS_HERE = re.compile(
     rb"(?i)\n(?:connection|keep-alive|proxy-connection|te|upgrade|expect|transfer-encoding|http2-settings):[^\r]*+\r"
@@ -31,13 +33,14 @@ class Forwarder:
     host and port for HTTP/1.0 requests that name none.
     """
 
-    __slots__ = ("_authority", "_forwarded_for", "_peer", "_proto_and_via", "_tail", "_tail_host")
+    __slots__ = ("_authority", "_forwarded_for", "_forwarded_proto", "_peer", "_proto_and_via", "_tail", "_tail_host")
 
     def __init__(self, peer: bytes, scheme: bytes, authority: bytes) -> None:
         self._peer = peer
         self._authority = authority
         self._forwarded_for = b"X-Forwarded-For: %b\r\n" % peer
-        self._proto_and_via = b"X-Forwarded-Proto: %b\r\n%b\r\n" % (scheme, VIA)
+        self._forwarded_proto = b"X-Forwarded-Proto: %b\r\n" % scheme
+        self._proto_and_via = b"%b%b\r\n" % (self._forwarded_proto, VIA)
         self._tail_host: bytes | None = None
         self._tail = b""
 
@@ -78,7 +81,9 @@ class Forwarder:
             parts.append(self._forwarded_for)
         if not request.forwarded_host:
             parts.append(b"X-Forwarded-Host: %b\r\n" % (request.host or self._authority))
-        parts.append(VIA + b"\r\n" if request.forwarded_proto else self._proto_and_via)
+        if not request.forwarded_proto:
+            parts.append(self._forwarded_proto)
+        parts.append((VIA if request.version_minor else _VIA_OF_HTTP_1_0) + b"\r\n")
         return b"".join(parts)
 
 

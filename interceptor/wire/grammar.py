@@ -13,7 +13,8 @@ TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 # field-content with optional white space around it: VCHAR, obs-text, SP, HTAB (RFC 9110 §5.5)
 FIELD_VALUE = rb"[\t\x20-\x7e\x80-\xff]*+"
 FIELD_LINE = rb"%b++:%b\r\n" % (TOKEN, FIELD_VALUE)
-TARGET = rb"[\x21-\x7e\x80-\xff]"
+# RFC 9112 §3.2: no form of a target has a fragment or bytes beyond ASCII, and recipients cut them in different ways.
+TARGET = rb"[\x21\x22\x24-\x7e]"
 
 
 def _any_case(text: bytes) -> bytes:
@@ -22,18 +23,24 @@ def _any_case(text: bytes) -> bytes:
 
 
 def _lines_other_than(*prefixes: bytes) -> bytes:
-    """Return an expression for any number of field lines, none of which begins with one of `prefixes`."""
-    return b"(?:(?!%b)%b)*+" % (b"|".join(map(_any_case, prefixes)), FIELD_LINE)
+    """Return an expression for any number of field lines, none of which begins with one of `prefixes`.
+
+    An underscore counts as a hyphen: CGI and WSGI make the same variable of both (RFC 3875 §4.1.18).
+    """
+    alike = [_any_case(prefix).replace(rb"\-", b"[-_]") for prefix in prefixes]
+    return b"(?:(?!%b)%b)*+" % (b"|".join(alike), FIELD_LINE)
 
 
 # What nearly every request looks like: origin-form, HTTP/1.1, one Host, at most one Content-Length behind it, and no
-# other field that steers anything.  One match validates the head and says all that.
+# other field that steers anything.  One match validates the head and says all that.  Max-Forwards matters to OPTIONS
+# and TRACE only (RFC 9110 §7.6.2).
 _OTHER_LINES = _lines_other_than(
     b"connection:", b"content-length:", b"host:", b"transfer-encoding:", b"te:", b"expect:", b"upgrade:",
     b"keep-alive:", b"proxy-connection:", b"http2-settings:", b"x-forwarded-",
 )  # fmt: skip
 COMMON_REQUEST_HEAD = re.compile(
-    rb"(?!CONNECT )(%b++) /%b*+ HTTP/1\.1\r\n%b%b ?([^\r\t ]*+)\r\n%b(?:%b ?([0-9]{1,18}+)\r\n%b)?+\r\n"
+    rb"(?!(?:CONNECT|OPTIONS|TRACE) )(%b++) /%b*+ HTTP/1\.1\r\n%b%b ?([^\r\t ]*+)\r\n%b"
+    rb"(?:%b ?(0|[1-9][0-9]{0,17}+)\r\n%b)?+\r\n"
     % (TOKEN, TARGET, _OTHER_LINES, _any_case(b"host:"), _OTHER_LINES, _any_case(b"content-length:"), _OTHER_LINES)
 )
 REQUEST_HEAD = re.compile(rb"(%b++) (%b++) HTTP/1\.([01])\r\n((?:%b)*+)\r\n" % (TOKEN, TARGET, FIELD_LINE))
@@ -56,8 +63,8 @@ TRAILER_SECTION = re.compile(rb"((?:%b)*+)\r\n" % FIELD_LINE)
 
 # Searched in the lower-cased head: the fields that steer a request, each with its value.
 STEERING_OF_REQUEST = re.compile(
-    rb"\n(host|content-length|connection|transfer-encoding|expect|upgrade|te|keep-alive|proxy-connection"
-    rb"|http2-settings|via|x-forwarded-for|x-forwarded-host|x-forwarded-proto):[\t ]*+([^\r]*+)"
+    rb"\n(host|content[-_]length|connection|transfer[-_]encoding|expect|upgrade|te|keep-alive|proxy-connection"
+    rb"|http2-settings|via|x[-_]forwarded[-_](?:for|host|proto)):[\t ]*+([^\r]*+)"
 )
 STEERING_OF_ANSWER = re.compile(
     rb"\n(content-length|transfer-encoding|connection|keep-alive|proxy-connection|upgrade|te):[\t ]*+([^\r]*+)"

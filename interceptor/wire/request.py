@@ -10,6 +10,7 @@ import re
 from typing import NoReturn
 
 from interceptor.wire import chunked
+from interceptor.wire.canonical import count_forwards, write_anew
 from interceptor.wire.errors import RequestError
 from interceptor.wire.grammar import (
     ABSOLUTE_FORM,
@@ -27,6 +28,7 @@ _FIELD_LINE_BYTES_MIN = 4
 _CONTENT_LENGTH_DIGITS_MAX = 18
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _FIRST_OF_METHOD = re.compile(TOKEN)
+_BOUNDED_METHODS = frozenset({b"OPTIONS", b"TRACE"})
 _H2C = re.compile(rb"(?<![^,\t ])h2c(?![^,\t /])")
 
 
@@ -77,8 +79,8 @@ class RequestReader:
     """Reads requests from one connection.  Limits are in bytes; `fields_max` is a count of field lines."""
 
     __slots__ = (
-        "_buffer", "_chunked", "_error", "_fields_max", "_head_max", "_last_host", "_left", "_parts", "_position",
-        "_scanned", "_small_head", "_target_max", "body_bytes", "trailers",
+        "_buffer", "_chunked", "_error", "_fields_max", "_head_max", "_last_host", "_left", "_nominated", "_parts",
+        "_position", "_scanned", "_small_head", "_target_max", "body_bytes", "trailers",
     )  # fmt: skip
 
     def __init__(self, head_bytes_max: int, target_bytes_max: int, fields_max: int) -> None:
@@ -94,6 +96,7 @@ class RequestReader:
         self._left = 0
         self._chunked: chunked.ChunkedDecoder | None = None
         self._parts: list[bytes] = []
+        self._nominated: tuple[bytes, ...] = ()
         self._error: RequestError | None = None
         self.body_bytes = 0
         self.trailers = b""
@@ -176,11 +179,17 @@ class RequestReader:
         if minor == b"0":
             request.version_minor = 0
             request.keep_alive = False
+            request.plain = False
         self._position = end + 4
         self._check_sizes(request)
         self._steer(request)
         if request.version_minor == 0 or not target.startswith(b"/") or method == b"CONNECT":
             self._normalise_target(request, target)
+        if method in _BOUNDED_METHODS:
+            try:
+                request.lines = count_forwards(request.lines)
+            except RequestError as error:
+                self._fail(error)
         return request
 
     def _check_sizes(self, request: Request) -> None:
@@ -230,6 +239,8 @@ class RequestReader:
                 request.forwarded_host = True
             elif name == b"x-forwarded-proto":
                 request.forwarded_proto = True
+            elif b"_" in name:
+                self._fail(RequestError(400, "an underscore in the name of a field that steers (RFC 3875 §4.1.18)"))
             elif name != b"via":
                 request.plain = False
         if request.host is None and request.version_minor == 1:
@@ -238,6 +249,8 @@ class RequestReader:
             self._fail(RequestError(400, "both Transfer-Encoding and Content-Length (RFC 9112 §6.1)"))
         if not request.plain:
             self._steer_connection(request, connection)
+        request.lines = write_anew(request.lines, request.content_length, request.host)
+        self._nominated = request.nominated
         self._left = max(request.content_length, 0)
         self._chunked = chunked.ChunkedDecoder() if request.chunked else None
         self.body_bytes = 0
@@ -340,7 +353,7 @@ class RequestReader:
                 self._fail(RequestError(400, str(error)))
             if self._chunked.complete:
                 self._buffer = self._chunked.rest
-                self.trailers = self._chunked.trailers
+                self.trailers = chunked.without_fields(self._chunked.trailers, self._nominated)
         self.body_bytes += len(piece)
         return piece or None
 

@@ -54,6 +54,13 @@ class TestFraming:
         """RFC 9112 §7.1.2."""
         assert answered(with_fields(200, CHUNKED, b"0\r\nDigest: x\r\n\r\n")).trailers == b"Digest: x\r\n"
 
+    def test_nominated_trailers_end_here(self) -> None:
+        """RFC 9110 §7.6.1: what Connection names is removed from the trailer section too; the next answer is free."""
+        data = with_fields(200, b"Connection: X-Gone\r\n" + CHUNKED, b"0\r\nA: b\r\nx-gone: 1\r\nX-Gone-Not: 2\r\n\r\n")
+        kept = with_fields(200, CHUNKED, b"0\r\nX-Gone: 3\r\n\r\n")
+        answers = read_answers([data + kept])
+        assert [answer.trailers for answer in answers.messages] == [b"A: b\r\nX-Gone-Not: 2\r\n", b"X-Gone: 3\r\n"]
+
     def test_trailers_do_not_outlive_their_answer(self) -> None:
         """RFC 9110 §6.5: they belong to one message."""
         result = read_answers([with_fields(200, CHUNKED, b"0\r\nDigest: x\r\n\r\n") + NEXT_ANSWER])

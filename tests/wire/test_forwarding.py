@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from wire_reading import accepted, with_fields
+from wire_reading import accepted, refused, with_fields
 
 from interceptor.wire.forwarding import VIA, Forwarder
 
 ADDED_FOR = b"X-Forwarded-For: 192.0.2.1\r\n"
 ADDED_HOST = b"X-Forwarded-Host: a\r\n"
 ADDED_PROTO = b"X-Forwarded-Proto: http\r\n"
+# RFC 9110 §7.6.3: the version in which we received it
+VIA_1_0 = b"Via: 1.0 interceptor\r\n"
 ADDED = ADDED_FOR + ADDED_HOST + ADDED_PROTO + VIA
 START = b"POST /p HTTP/1.1\r\nHost: a\r\n"
 KEPT = b"b: 1\r\nA:  x \r\nB: 2\r\nb:\r\nAccept: */*\r\nCookie: \xe9\r\nX-TE: 1\r\nTrailer: Digest\r\n"
@@ -34,10 +36,24 @@ class TestOrdinaryFields:
         """RFC 9110 §5.3, §7.7; what we add comes behind."""
         assert forwarded(with_fields(*lines(KEPT))) == START + KEPT + ADDED + b"\r\n"
 
-    def test_content_length_is_kept(self) -> None:
+    @pytest.mark.parametrize("field", [b"Content-Length: 2", b"content-LENGTH:2"])
+    def test_content_length_is_kept(self, field: bytes) -> None:
         """RFC 9110 §8.6."""
-        data = with_fields(b"content-LENGTH:  2", body=b"ab")
-        assert forwarded(data) == START + b"content-LENGTH:  2\r\n" + ADDED + b"\r\n"
+        data = with_fields(field, body=b"ab")
+        assert forwarded(data) == START + field + b"\r\n" + ADDED + b"\r\n"
+
+    @pytest.mark.parametrize("field", [b"Content-Length: 02", b"content-length:\t2 \t"])
+    def test_padded_content_length_is_written_anew(self, field: bytes) -> None:
+        """RFC 9110 §8.6, RFC 9112 §5.1: valid, but not read alike by everybody; another field's value is no excuse."""
+        data = with_fields(b"X: y\tContent-Length: 2", b"X-Length: 2", field, body=b"ab")
+        kept = b"X: y\tContent-Length: 2\r\nX-Length: 2\r\n"
+        assert forwarded(data) == START + kept + b"Content-Length: 2\r\n" + ADDED + b"\r\n"
+
+    def test_padded_host_is_written_anew(self) -> None:
+        """RFC 9112 §3.2, §5.1."""
+        start = START.partition(b"\r\n")[0]
+        data = start + b"\r\nhOST:\t a \t\r\n\r\n"
+        assert forwarded(data) == start + b"\r\nHost: a\r\n" + ADDED + b"\r\n"
 
     def test_one_forwarder_serves_many_hosts(self) -> None:
         """RFC 9110 §7.2: nothing is remembered from the request before."""
@@ -120,14 +136,38 @@ class TestAdded:
         """RFC 9112 §3.2: what we send is HTTP/1.1, and needs one."""
         assert forwarded(b"GET / HTTP/1.0\r\n\r\n") == (
             b"GET / HTTP/1.1\r\nHost: target:8000\r\n" + ADDED_FOR
-            + b"X-Forwarded-Host: target:8000\r\n" + ADDED_PROTO + VIA + b"\r\n"
+            + b"X-Forwarded-Host: target:8000\r\n" + ADDED_PROTO + VIA_1_0 + b"\r\n"
         )  # fmt: skip
 
     @pytest.mark.parametrize("host", [b"", b"Host: inner\r\n"])
     def test_absolute_form_names_the_host(self, host: bytes) -> None:
         """RFC 9112 §3.2.2, for HTTP/1.0 as well; exactly one Host leaves."""
         head = forwarded(b"GET http://a/x HTTP/1.0\r\n" + host + b"\r\n")
-        assert head == b"GET /x HTTP/1.1\r\nHost: a\r\n" + ADDED + b"\r\n"
+        assert head == b"GET /x HTTP/1.1\r\nHost: a\r\n" + ADDED_FOR + ADDED_HOST + ADDED_PROTO + VIA_1_0 + b"\r\n"
+
+
+class TestMaxForwards:
+    """RFC 9110 §7.6.2: TRACE and OPTIONS only, counted down, not passed on at 0."""
+
+    @pytest.mark.parametrize("method", [b"TRACE", b"OPTIONS"])
+    @pytest.mark.parametrize(("before", "after"), [(b"1", b"0"), (b"10", b"9"), (b"010 ", b"9")])
+    def test_counted_down(self, method: bytes, before: bytes, after: bytes) -> None:
+        start = b"%b / HTTP/1.1" % method
+        head = forwarded(with_fields(b"max-forwards: " + before, start=start))
+        assert lines(head)[:3] == [start, b"Host: a", b"Max-Forwards: " + after]
+
+    @pytest.mark.parametrize("start", [b"TRACE / HTTP/1.1", b"OPTIONS / HTTP/1.1", b"OPTIONS * HTTP/1.1"])
+    def test_ends_here_at_zero(self, start: bytes) -> None:
+        assert refused(with_fields(b"Max-Forwards: 0", start=start)) == 501
+
+    @pytest.mark.parametrize(
+        "fields", [(b"Max-Forwards: x",), (b"Max-Forwards:",), (b"Max-Forwards: -1",), (b"Max-Forwards: 1",) * 2]
+    )
+    def test_malformed_is_refused(self, fields: tuple[bytes, ...]) -> None:
+        assert refused(with_fields(*fields, start=b"TRACE / HTTP/1.1")) == 400
+
+    def test_other_methods_do_not_have_it(self) -> None:
+        assert forwarded(with_fields(b"Max-Forwards: 0")) == START + b"Max-Forwards: 0\r\n" + ADDED + b"\r\n"
 
 
 class TestUpgrade:

@@ -3,8 +3,9 @@
 Deliberate differences.  We refuse and h11 accepts: Content-Length repeated or as a list; Transfer-Encoding beside
 Content-Length or in HTTP/1.0; bare LF as a line's end; obs-fold; control characters in values; malformed Host;
 targets that are none of the four forms, and CONNECT; unknown expectations; trailer fields that steer; long size
-lines.  We accept and h11 refuses: empty lines before a request line (RFC 9112 §2.2), white space before a chunk
-extension (§7.1.1), bytes beyond ASCII in a target.  Only these three matter here, where h11 is shown what we accept.
+lines; fragments in a target; an underscore where a field that steers has a hyphen.  We accept and h11 refuses: empty
+lines before a request line (RFC 9112 §2.2), white space before a chunk extension (§7.1.1).  Only these two matter
+here, where h11 is shown what we accept.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from interceptor.wire.chunked import encode_whole
 from interceptor.wire.errors import MessageError
 from interceptor.wire.forwarding import Forwarder
 
-_WE_ACCEPT_MORE = re.compile(rb"\A\S+ [^ ]*[\x80-\xff]|\n[0-9A-Fa-f]+[\t ]+;")
+_WE_ACCEPT_MORE = re.compile(rb"\n[0-9A-Fa-f]+[\t ]+;")
 _CHANGED = {
     b"connection", b"keep-alive", b"proxy-connection", b"te", b"x-gone", b"transfer-encoding",
     b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto",

@@ -44,6 +44,14 @@ class TestConnection:
         data = with_fields(*lines, start=b"GET / HTTP/1.%d" % minor)
         assert accepted(data).head.keep_alive is keep_alive
 
+    def test_options_name_trailers_too(self) -> None:
+        """RFC 9110 §7.6.1: removed from the trailer section; the next request is free."""
+        fields = (b"Transfer-Encoding: chunked", b"Connection: X-Gone")
+        first = with_fields(*fields, body=b"0\r\nA: b\r\nx-gone: 1\r\n\r\n")
+        second = with_fields(fields[0], body=b"0\r\nX-Gone: 2\r\n\r\n")
+        messages = read_requests([first + second]).messages
+        assert [message.trailers for message in messages] == [b"A: b\r\n", b"X-Gone: 2\r\n"]
+
     def test_options_name_fields(self) -> None:
         """RFC 9110 §7.6.1: options are case-insensitive, a list may be spread over lines and have empty members."""
         data = with_fields(b"Connection: close,, X-A ,\tTE", b"Connection: upgrade, x-b")
