@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncIterator
 from time import monotonic, time
 
-from interceptor.address import Address
+from interceptor.address import Address, TargetAddress, UnixAddress
 from interceptor.admission import Admission
 from interceptor.counters import Counters
 from interceptor.errors import ConfigurationError, DrainTimeoutError, NotPossibleNowError
@@ -28,9 +28,8 @@ from interceptor.settings import Detection, Settings
 from interceptor.states import Cause, State, StateMachine
 from interceptor.target.detection import ConnectionDetector, DeathDetector, ListenerDetector, SupervisedDetector
 from interceptor.target.errors import TargetError
-from interceptor.target.local_address import is_local_address
-from interceptor.target.port_check import ensure_port_is_free
 from interceptor.target.supervisor import Supervisor
+from interceptor.target.whereabouts import ensure_nobody_listens, is_local, listening_at
 from storage_backends import open_log
 from storage_backends.backend import Fact, LogBackend
 from storage_backends.errors import LogError
@@ -55,8 +54,8 @@ class Ambassador:
         detection = settings.effective_detection()
         settings.retention.check_possible()
         router = Router(record_all=settings.record_all, bypass=settings.bypass, admin_same=settings.admin is None)
-        if settings.command and is_local_address(settings.target.host):
-            ensure_port_is_free(settings.target.host, settings.target.port)
+        if settings.command:
+            ensure_nobody_listens(settings.target)
         backend = open_log(settings.log_url, key_file=settings.log_key_file, **settings.log_options)
         try:
             await backend.start()
@@ -96,9 +95,9 @@ class Ambassador:
         self.passages.on_target_unreachable = self.recovery.target_unreachable
         self.hold = Hold(self.machine, self.sequencer, self.passages, limits.drain_timeout_s)
         self.listener = Listener(
-            self.admission, self.gate, self.passages, router, limits, self.counters, str(settings.target).encode()
+            self.admission, self.gate, self.passages, router, limits, self.counters, settings.target.authority.encode()
         )
-        self.listen_address: Address | None = None
+        self.listen_address: Address | UnixAddress | None = None
         self.started_s = time()
         self.stopping = False
         self._was_active = False
@@ -231,7 +230,7 @@ class Ambassador:
             self.hold.release("reproject")
 
     def reproject_into(
-        self, target: Address, from_version: int | None, to_version: int | None
+        self, target: TargetAddress, from_version: int | None, to_version: int | None
     ) -> AsyncIterator[Progress]:
         """Project into a scratch copy while live traffic goes on; yields progress, the last time when it is done."""
         self._check_versions(from_version, to_version)
@@ -292,10 +291,9 @@ class Ambassador:
         known = self.journal.facts.get("incarnation")
         try:
             if self.supervisor is not None:
-                local = is_local_address(target.host)
-                return SupervisedDetector(self.supervisor, *((target.host, target.port) if local else ()))
+                return SupervisedDetector(self.supervisor, listening_at(target) if is_local(target) else None)
             if detection is Detection.LISTENER:
-                return ListenerDetector(target.host, target.port, known if isinstance(known, str) else None)
+                return ListenerDetector(listening_at(target), known if isinstance(known, str) else None)
         except TargetError as error:
             raise ConfigurationError(f"{error}. Or choose --detect connection") from error
         return ConnectionDetector()

@@ -16,7 +16,7 @@ from typing import cast
 
 import xxhash
 
-from interceptor.address import Address
+from interceptor.address import Target
 from interceptor.counters import Counters
 from interceptor.delivery import Delivery
 from interceptor.limits import Limits
@@ -38,7 +38,7 @@ class Lane:
 
     def __init__(
         self,
-        target: Address,
+        target: Target,
         limits: Limits,
         counters: Counters,
         *,
@@ -162,12 +162,9 @@ class Lane:
         self._drop_connection()
 
     async def _connect(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self.limits.connect_timeout_s):
-                _, connection = await loop.create_connection(
-                    lambda: LaneConnection(self), self.target.host, self.target.port
-                )
+                _, connection = await self.target.connect(lambda: LaneConnection(self))
         except (OSError, TimeoutError) as error:
             self._connecting = False
             if isinstance(error, TimeoutError):

@@ -6,18 +6,18 @@ import asyncio
 import socket
 from time import monotonic
 
-from interceptor.address import Address
+from interceptor.address import Address, UnixAddress
 from interceptor.admission import Admission
 from interceptor.client import ClientConnection
+from interceptor.client_transport import ClientTransport
 from interceptor.counters import Counters
-from interceptor.errors import ConfigurationError
 from interceptor.limits import Limits
+from interceptor.listening_sockets import BACKLOG, ListeningSockets
 from interceptor.passages import Passages
 from interceptor.release_gate import ReleaseGate
 from interceptor.routing import Router
 
 SWEEP_S = 1.0
-BACKLOG = 4_096
 
 
 class Listener:
@@ -46,8 +46,9 @@ class Listener:
         self.records_all = router.records_all
         self.pipelined_requests_max = limits.pipelined_requests_max
         self.body_bytes_max = limits.body_bytes_max
-        self._clients: set[ClientConnection] = set()
-        self._server: asyncio.Server | None = None
+        self._clients: set[ClientTransport] = set()
+        self._servers: list[asyncio.AbstractServer] = []
+        self._listening: ListeningSockets | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._quiet: asyncio.Future[None] | None = None
 
@@ -56,20 +57,17 @@ class Listener:
         """How many clients are connected."""
         return len(self._clients)
 
-    async def start(self, address: Address) -> Address:
+    async def start(self, address: Address | UnixAddress) -> Address | UnixAddress:
         """Listen; return the address with the real port.  Raises ConfigurationError."""
         loop = asyncio.get_running_loop()
-        host = None if address.host in ("", "*") else address.host
-        try:
-            self._server = await loop.create_server(
-                lambda: ClientConnection(self), host, address.port, backlog=BACKLOG, reuse_address=True
-            )
-        except (OSError, socket.gaierror) as error:
-            raise ConfigurationError(f"can't listen on {address}: {error}; choose another --listen") from error
+        self._listening = await ListeningSockets.open(address, "--listen", 0o660)
+        for opened in self._listening.sockets:
+            serve = loop.create_unix_server if opened.family == socket.AF_UNIX else loop.create_server
+            self._servers.append(await serve(lambda: ClientConnection(self), sock=opened, backlog=BACKLOG))
         self._sweeper = loop.call_later(SWEEP_S, self._sweep)
-        return Address(address.host, self._server.sockets[0].getsockname()[1])
+        return self._listening.address
 
-    def opened(self, client: ClientConnection) -> None:
+    def opened(self, client: ClientTransport) -> None:
         """A client has connected."""
         self.counters.connections_opened += 1
         self._clients.add(client)
@@ -77,7 +75,7 @@ class Listener:
             self.counters.limits_reached["connections_max"] += 1
             client.abort()
 
-    def closed(self, client: ClientConnection) -> None:
+    def closed(self, client: ClientTransport) -> None:
         """A client's connection has ended; may be told twice."""
         self._clients.discard(client)
         if self._quiet is not None and not self._clients and not self._quiet.done():
@@ -85,8 +83,10 @@ class Listener:
 
     def stop_accepting(self) -> None:
         """Close the listening sockets; what is connected goes on."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
+        if self._listening is not None:
+            self._listening.close()
 
     def close_idle(self) -> None:
         """Close connections without a request, and the others after their present answers."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from interceptor.address import Address
+from interceptor.address import Target
 from interceptor.counters import Counters
 from interceptor.limits import Limits
 from interceptor.passage import Passage
@@ -31,14 +31,14 @@ class Passages:
 
     def __init__(
         self,
-        target: Address,
+        target: Target,
         gate: ReleaseGate,
         limits: Limits,
         counters: Counters,
         delivered_version: Callable[[], int],
     ) -> None:
         self.admission: Admission
-        self.admin_socket: str | None = None
+        self.admin: Target
         self.on_target_unreachable: Callable[[], None] = _ignore
         self.on_idle: Callable[[], None] | None = None
         self.gate = gate
@@ -152,15 +152,10 @@ class Passages:
             self.on_idle()
 
     async def _connect(self, exchange: PassedExchange) -> None:
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self.limits.connect_timeout_s):
-                if exchange.route is Route.ADMIN:
-                    _, passage = await loop.create_unix_connection(lambda: Passage(self), self.admin_socket)
-                else:
-                    _, passage = await loop.create_connection(
-                        lambda: Passage(self), self._target.host, self._target.port
-                    )
+                to = self.admin if exchange.route is Route.ADMIN else self._target
+                _, passage = await to.connect(lambda: Passage(self))
         except (OSError, TimeoutError) as error:
             self.broke(exchange, f"no connection to {self._target}: {error}")
             return

@@ -178,8 +178,8 @@ class Projection:
         lane = self._projector.lanes[0]
         try:
             async with asyncio.timeout(CONNECT_PROBE_TIMEOUT_S):
-                _, writer = await asyncio.open_connection(lane.target.host, lane.target.port)
+                transport, _ = await lane.target.connect(asyncio.Protocol)
         except (OSError, TimeoutError):
             return False
-        writer.close()
+        transport.close()
         return True

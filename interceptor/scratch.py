@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Container
 
-from interceptor.address import Address
+from interceptor.address import Target
 from interceptor.counters import Counters
 from interceptor.errors import TargetLostError
 from interceptor.journal import Journal
@@ -20,7 +20,7 @@ PROGRESS_EVERY_S = 0.2
 
 
 async def project_into_scratch(
-    journal: Journal, target: Address, limits: Limits, skip: Container[int], from_version: int, to_version: int
+    journal: Journal, target: Target, limits: Limits, skip: Container[int], from_version: int, to_version: int
 ) -> AsyncIterator[Progress]:
     """Deliver from_version … to_version to `target`; yields progress several times a second and at the end.
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from interceptor.address import Address
+from interceptor.address import Address, TargetAddress, UnixAddress
 from interceptor.errors import ConfigurationError
 from interceptor.incident import OnUnclean
 from interceptor.journal import Durability
 from interceptor.limits import Limits
 from interceptor.retention import Retention
-from interceptor.target.local_address import is_local_address
+from interceptor.target.whereabouts import is_local
+from interceptor.target_tls import TargetTls
 
 
 class Detection(Enum):
@@ -27,11 +28,12 @@ class Detection(Enum):
 class Settings:
     """`admin` is None where the control endpoints share the listener's port.  `command` starts the target."""
 
-    target: Address
-    listen: Address
-    admin: Address | None
+    target: TargetAddress
+    listen: Address | UnixAddress
+    admin: Address | UnixAddress | None
     log_url: str
     admin_token: str | None = None
+    target_tls: TargetTls | None = None
     durability: Durability = Durability.STRICT
     record_all: bool = True
     bypass: Sequence[str] = ()
@@ -48,7 +50,7 @@ class Settings:
 
         Raises ConfigurationError where the listening socket was asked for and can't be seen.
         """
-        local = is_local_address(self.target.host)
+        local = is_local(self.target)
         if self.command and self.detection is not None:
             raise ConfigurationError(
                 "--detect goes without a COMMAND: the death of a supervised target is seen by its process"

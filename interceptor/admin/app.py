@@ -12,7 +12,7 @@ from http import HTTPStatus
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
-from interceptor.address import Address, parse_target
+from interceptor.address import TargetAddress, parse_target
 from interceptor.admin.metrics import CONTENT_TYPE, render_metrics
 from interceptor.ambassador import Ambassador
 from interceptor.errors import (
@@ -90,13 +90,16 @@ class _Endpoints:
         from_version, to_version = _version(request, "from"), _version(request, "to")
         target = request.query.get("target")
         if target is not None:
-            return await self._reproject_into(request, parse_target(target), from_version, to_version)
+            return await self._reproject_into(request, self._target(target), from_version, to_version)
         if to_version is not None:
             raise ConfigurationError("to= goes with target=: the live target is always brought up to the last event")
         return web.json_response(await self._ambassador.reproject(from_version))
 
+    def _target(self, url: str) -> TargetAddress:
+        return parse_target(url, self._ambassador.settings.target_tls)
+
     async def _reproject_into(
-        self, request: web.Request, target: Address, from_version: int | None, to_version: int | None
+        self, request: web.Request, target: TargetAddress, from_version: int | None, to_version: int | None
     ) -> web.StreamResponse:
         """Answer when it is done, or, on request, with a line of progress several times a second."""
         projection = self._ambassador.reproject_into(target, from_version, to_version)

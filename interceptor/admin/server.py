@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from interceptor.address import Address
+from interceptor.address import Address, UnixAddress
 from interceptor.admin.app import make_app
 from interceptor.ambassador import Ambassador
 from interceptor.errors import ConfigurationError
@@ -33,8 +33,10 @@ class AdminServer:
                 self._directory = Path(tempfile.mkdtemp(prefix="interceptor-admin-"))
                 path = str(self._directory / "socket")
                 await web.UnixSite(self._runner, path).start()
-                self._ambassador.passages.admin_socket = path
+                self._ambassador.passages.admin = UnixAddress(path)
                 return
+            if isinstance(wanted, UnixAddress):
+                raise ConfigurationError(f"--admin {wanted}: expected HOST:PORT or same")
             await web.TCPSite(self._runner, wanted.host, wanted.port).start()
         except OSError as error:
             raise ConfigurationError(

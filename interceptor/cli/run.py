@@ -19,6 +19,7 @@ from interceptor.logs import configure_logging
 from interceptor.retention import Retention
 from interceptor.runner import run as run_ambassador
 from interceptor.settings import Detection, Settings
+from interceptor.target_tls import TargetTls
 from storage_backends.options import limit_fields
 
 DEFAULT_LOG = "file:interceptor-log"
@@ -71,8 +72,14 @@ def load_config(context: click.Context, _parameter: click.Parameter, path: Path 
 @click.command("run", context_settings={"show_default": True, "auto_envvar_prefix": "INTERCEPTOR"})
 @click.option("--config", type=click.Path(path_type=Path), callback=load_config, is_eager=True, expose_value=False,
               help="YAML file with the options below as keys.")  # fmt: skip
-@click.option("--target", required=True, help="The application to protect: http://HOST:PORT.")
-@click.option("--listen", default="0.0.0.0:8001", help="Where clients connect.")
+@click.option(
+    "--target", required=True, help="The application to protect: http://HOST:PORT, https://HOST:PORT or unix:/PATH."
+)
+@click.option("--target-ca-file", type=click.Path(path_type=Path), metavar="FILE",
+              help="Certificates (PEM) that an https target is verified with, instead of the system's.")  # fmt: skip
+@click.option("--target-server-name", metavar="NAME",
+              help="Name that an https target is asked for and verified with, instead of its host.")  # fmt: skip
+@click.option("--listen", default="0.0.0.0:8001", help="Where clients connect: HOST:PORT or unix:/PATH.")
 @click.option("--admin", default="127.0.0.1:8002", help="Where control connects; `same` for the listener's port.")
 @click.option("--admin-token-file", type=click.Path(path_type=Path), help="File with the bearer token for control.")
 @click.option(
@@ -138,9 +145,11 @@ def run_command(**options: Any) -> None:
 
 def _settings(options: dict[str, Any]) -> Settings:
     limits = Limits(**{item.name: options[item.name] for item in fields(Limits)})
+    target_tls = TargetTls(options["target_ca_file"], options["target_server_name"])
     admin = None if options["admin"] == "same" else parse_listen(options["admin"], "--admin")
     return Settings(
-        target=parse_target(options["target"]),
+        target=parse_target(options["target"], target_tls),
+        target_tls=target_tls,
         listen=parse_listen(options["listen"], "--listen"),
         admin=admin,
         log_url=options["log_url"],

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from interceptor.target.incarnation import connection_identity, inode_of, listener_identity
-from interceptor.target.listener_inode import ListeningSocket
+from interceptor.target.whereabouts import Listening
 
 
 class DeathDetector(Protocol):
@@ -35,16 +35,13 @@ class DeathDetector(Protocol):
 
 
 class ListenerDetector:
-    """The incarnation is the socket that listens at host:port."""
+    """The incarnation is the socket that listens at the target's address."""
 
     awaits_connection = False
 
-    def __init__(self, host: str, port: int, known: str | None = None) -> None:
-        """known: the identity recorded before a restart of our own; matters only among several listeners.
-
-        Raises ListenerUnreadableError.
-        """
-        self._listening = ListeningSocket(host, port)
+    def __init__(self, listening: Listening, known: str | None = None) -> None:
+        """known: the identity recorded before a restart of our own; matters only among several listeners."""
+        self._listening = listening
         self._inode = inode_of(known) if known is not None else None
         self._identity = known if self._inode is not None else None
 
@@ -84,13 +81,10 @@ class SupervisedDetector:
 
     awaits_connection = False
 
-    def __init__(self, supervisor: SupervisedProcess, host: str | None = None, port: int | None = None) -> None:
-        """host, port: where the child listens, if that is local; then it is there only once it listens.
-
-        Raises ListenerUnreadableError.
-        """
+    def __init__(self, supervisor: SupervisedProcess, listening: Listening | None = None) -> None:
+        """listening: where the child listens, if that is local; then it is there only once it listens."""
         self._supervisor = supervisor
-        self._listening = ListeningSocket(host, port) if host is not None and port is not None else None
+        self._listening = listening
         self._process: str | None = None
         self._inode: int | None = None
 

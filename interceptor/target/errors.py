@@ -25,16 +25,15 @@ class TargetStartError(TargetError):
 class PortTakenError(TargetStartError):
     """Somebody listens already where the target is going to listen. `inode` and `pid` are None if unknown."""
 
-    def __init__(self, host: str, port: int, inode: int | None, pid: int | None) -> None:
+    def __init__(self, where: str, inode: int | None, pid: int | None) -> None:
         holder = f"process {pid}" if pid is not None else "another process"
+        kind = "socket" if where.startswith("unix:") else "port"
         socket = f" (socket inode {inode})" if inode is not None else ""
         super().__init__(
-            f"{host}:{port}",
-            f"{holder} holds this port already{socket}",
+            where,
+            f"{holder} holds this {kind} already{socket}",
             "End that process, or run without a command to protect it as it is",
         )
-        self.host = host
-        self.port = port
         self.inode = inode
         self.pid = pid
 

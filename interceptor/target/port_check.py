@@ -9,6 +9,7 @@ import socket
 from interceptor.target.errors import PortTakenError
 from interceptor.target.listener_inode import listening_inode
 from interceptor.target.local_address import IPAddress, addresses_of, family_of
+from interceptor.target.unix_listener import UnixListeningSocket
 
 
 def ensure_port_is_free(host: str, port: int) -> None:
@@ -19,10 +20,21 @@ def ensure_port_is_free(host: str, port: int) -> None:
     """
     inode = listening_inode(host, port)
     if inode is not None:
-        raise PortTakenError(host, port, inode, pid_that_holds(inode))
+        raise PortTakenError(f"{host}:{port}", inode, pid_that_holds(inode))
     for address in addresses_of(host):
         if _is_bound(address, port):
-            raise PortTakenError(host, port, None, None)
+            raise PortTakenError(f"{host}:{port}", None, None)
+
+
+def ensure_path_is_free(path: str) -> None:
+    """The same for a Unix socket.  Raises PortTakenError and ListenerUnreadableError."""
+    listening = UnixListeningSocket(path)
+    try:
+        inode = listening.inode()
+    finally:
+        listening.close()
+    if inode is not None:
+        raise PortTakenError(f"unix:{path}", inode, pid_that_holds(inode))
 
 
 def pid_that_holds(inode: int, proc: str = "/proc") -> int | None:

@@ -50,7 +50,7 @@ class Running:
 
     async def send(self, *paths: str, method: str = "GET", fields: tuple[str, ...] = ()) -> bytes:
         """Ask the application, pipelined, on a connection that ends with the last answer."""
-        assert self.ambassador.listen_address is not None
+        assert isinstance(self.ambassador.listen_address, Address)
         port = self.ambassador.listen_address.port
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from interceptor.address import Address, parse_listen, parse_target
+from interceptor.address import Address, HttpsAddress, UnixAddress, parse_listen, parse_target
 from interceptor.errors import ConfigurationError
+from interceptor.target_tls import TargetTls
 
 
 @pytest.mark.parametrize(
@@ -15,9 +16,13 @@ from interceptor.errors import ConfigurationError
         ("http://app/", Address("app", 80), "app:80"),
         ("HTTP://App:1", Address("app", 1), "app:1"),
         ("http://[::1]:8000", Address("::1", 8000), "[::1]:8000"),
+        ("unix:/run/app.sock", UnixAddress("/run/app.sock"), "unix:/run/app.sock"),
+        ("unix:///run/../run/app.sock", UnixAddress("/run/app.sock"), "unix:/run/app.sock"),
+        ("https://app", HttpsAddress("app", 443, TargetTls()), "https://app:443"),
+        ("https://[::1]:8443", HttpsAddress("::1", 8443, TargetTls()), "https://[::1]:8443"),
     ],
 )
-def test_targets(url: str, address: Address, shown: str) -> None:
+def test_targets(url: str, address: Address | UnixAddress | HttpsAddress, shown: str) -> None:
     assert parse_target(url) == address
     assert str(address) == shown
 
@@ -25,7 +30,8 @@ def test_targets(url: str, address: Address, shown: str) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "127.0.0.1:8000", "https://app", "http://", "http://:80", "", "http://app/path", "http://app?x=1", "http://app#f",
+        "127.0.0.1:8000", "unix:app.sock", "unix:", "unix:/", f"unix:/{107 * 'x'}",
+        "http://", "http://:80", "", "http://app/path", "http://app?x=1", "http://app#f",
         "http://user@app", "http://user:secret@app", "http://:secret@app", "http://app:99999", "http://app:x",
         "http://app:0", "http://[::1", "http://[zz]:80", "ftp://app", "http:app",
     ],

@@ -20,6 +20,7 @@ from interceptor.target.incarnation import (
     listener_identity,
     process_identity,
 )
+from interceptor.target.listener_inode import ListeningSocket
 
 
 class FakeSupervisor:
@@ -40,7 +41,7 @@ def test_no_process_no_identity() -> None:
 
 
 def test_listener_detector_sees_each_life(port: int, start_target: Callable) -> None:
-    detector: DeathDetector = ListenerDetector("127.0.0.1", port)
+    detector: DeathDetector = ListenerDetector(ListeningSocket("127.0.0.1", port))
     assert detector.look() is None
     first = start_target(port)
     identity = detector.look()
@@ -48,7 +49,7 @@ def test_listener_detector_sees_each_life(port: int, start_target: Callable) -> 
         assert detector.look() == identity
     detector.connection_lost()
     assert detector.look() == identity
-    again = ListenerDetector("127.0.0.1", port)
+    again = ListenerDetector(ListeningSocket("127.0.0.1", port))
     assert again.look() == identity
     again.close()
     first.kill()
@@ -63,7 +64,7 @@ def test_listener_detector_finds_the_known_one_of_several_again() -> None:
         where = known.getsockname()
         identity = listener_identity(os.fstat(known.fileno()).st_ino)
         others = [socket.create_server(where, reuse_port=True) for _ in range(5)]
-        detector = ListenerDetector(*where, known=identity)
+        detector = ListenerDetector(ListeningSocket(*where), known=identity)
         assert detector.look() == identity
         detector.close()
         for other in others:
@@ -81,7 +82,7 @@ def test_supervised_without_a_local_port_is_the_process() -> None:
 
 def test_supervised_is_there_once_it_listens_and_until_its_process_ends(port: int) -> None:
     supervisor = FakeSupervisor()
-    detector = SupervisedDetector(supervisor, "127.0.0.1", port)
+    detector = SupervisedDetector(supervisor, ListeningSocket("127.0.0.1", port))
     supervisor.identity = "process:b:1:1"
     assert detector.look() is None
     with socket.create_server(("127.0.0.1", port)):
@@ -99,7 +100,7 @@ def test_supervised_is_there_once_it_listens_and_until_its_process_ends(port: in
 def test_supervised_child_that_starts_the_application_anew_is_another_incarnation(port: int) -> None:
     supervisor = FakeSupervisor()
     supervisor.identity = "process:b:1:1"
-    detector = SupervisedDetector(supervisor, "127.0.0.1", port)
+    detector = SupervisedDetector(supervisor, ListeningSocket("127.0.0.1", port))
     with socket.create_server(("127.0.0.1", port)):
         identity = detector.look()
     with socket.create_server(("127.0.0.1", port)):

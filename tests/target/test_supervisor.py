@@ -18,6 +18,7 @@ import pytest
 from interceptor.target.detection import SupervisedDetector
 from interceptor.target.errors import TargetStartError
 from interceptor.target.judgement import Verdict, judge_loss, wait_for_target
+from interceptor.target.listener_inode import ListeningSocket
 from interceptor.target.process_group import live_members
 from interceptor.target.restart_backoff import RestartBackoff
 from interceptor.target.supervisor import Supervisor
@@ -280,7 +281,7 @@ async def test_detector_follows_the_child_through_a_crash(
     supervise: Callable[..., Supervisor], port: int, listen_command: Callable[[int], list[str]]
 ) -> None:
     supervisor = supervise(listen_command(port))
-    detector = SupervisedDetector(supervisor, "127.0.0.1", port)
+    detector = SupervisedDetector(supervisor, ListeningSocket("127.0.0.1", port))
     supervisor.start()
 
     async def probe() -> bool:
