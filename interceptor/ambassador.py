@@ -10,6 +10,8 @@ from time import monotonic, time
 
 from interceptor.address import Address, TargetAddress, UnixAddress
 from interceptor.admission import Admission
+from interceptor.checkpoint.checkpoint import Checkpoint
+from interceptor.checkpoint.service import Checkpoints
 from interceptor.counters import Counters
 from interceptor.errors import ConfigurationError, DrainTimeoutError, NotPossibleNowError
 from interceptor.hold import Hold
@@ -20,7 +22,6 @@ from interceptor.passages import Passages
 from interceptor.projector import Progress, Projector
 from interceptor.recovery import Recovery
 from interceptor.release_gate import ReleaseGate
-from interceptor.retention import CHECKPOINTS_KEPT
 from interceptor.routing import Router
 from interceptor.scratch import project_into_scratch
 from interceptor.sequencer import Sequencer
@@ -31,7 +32,7 @@ from interceptor.target.errors import TargetError
 from interceptor.target.supervisor import Supervisor
 from interceptor.target.whereabouts import ensure_nobody_listens, is_local, listening_at
 from storage_backends import open_log
-from storage_backends.backend import Fact, LogBackend
+from storage_backends.backend import LogBackend
 from storage_backends.errors import LogError
 
 logger = logging.getLogger(__name__)
@@ -52,14 +53,16 @@ class Ambassador:
         Raises ConfigurationError, TargetStartError and the errors of the log.
         """
         detection = settings.effective_detection()
-        settings.retention.check_possible()
+        settings.retention.check_possible(holds_state=settings.checkpoint.engine != "mark")
         router = Router(record_all=settings.record_all, bypass=settings.bypass, admin_same=settings.admin is None)
         if settings.command:
             ensure_nobody_listens(settings.target)
         backend = open_log(settings.log_url, key_file=settings.log_key_file, **settings.log_options)
         try:
             await backend.start()
-            return cls(settings, backend, router, detection)
+            ambassador = cls(settings, backend, router, detection)
+            await ambassador.checkpoints.open()
+            return ambassador
         except BaseException:
             backend.close()
             raise
@@ -75,6 +78,7 @@ class Ambassador:
         )
         self.gate = ReleaseGate(self.journal, self.counters, limits)
         self.supervisor = Supervisor(list(settings.command), self._target_exited) if settings.command else None
+        self.checkpoints = Checkpoints(settings, self.journal, self.supervisor)
         self.detector = self._make_detector(detection)
         self.lane = Lane(
             settings.target, limits, self.counters, on_lost=self._lane_lost, confirm=lambda: self.recovery.confirm()
@@ -102,7 +106,7 @@ class Ambassador:
         self.stopping = False
         self._was_active = False
         self._deadlines: asyncio.TimerHandle | None = None
-        self._checkpointing = asyncio.Lock()
+        self.checkpoints.attach(self.machine, self.hold, self.recovery.standing, self._close_connections)
         self.journal.on_failed = self._log_failed
         self.machine.add_listener(self._state_changed)
 
@@ -144,6 +148,7 @@ class Ambassador:
         if self.supervisor is not None:
             await self.supervisor.stop(limits.target_stop_grace_s)
         self.detector.close()
+        self.checkpoints.close()
         logger.info("stopped")
 
     # --- control
@@ -170,41 +175,10 @@ class Ambassador:
             except TimeoutError:
                 raise NotPossibleNowError(f"no target answers at {self.settings.target}: start it first") from None
 
-    async def checkpoint(self) -> dict[str, Fact]:
-        """Waiting, drain, note the durable version, Active.  Returns the catalogue's new entry."""
+    async def checkpoint(self) -> Checkpoint:
+        """Take a checkpoint; returns the catalogue's new entry.  Raises what `Checkpoints.take` raises."""
         self._refuse_if_failed()
-        if self.machine.state not in (State.ACTIVE, State.HELD):
-            raise NotPossibleNowError(f"the state is {self.machine.state.value}: there is no target to checkpoint")
-        async with self._checkpointing:
-            began_s = monotonic()
-            await self.hold.take("checkpoint")
-            try:
-                self._refuse_unless_held()
-                version = self.journal.last_version
-                await self.journal.make_durable()
-                self._refuse_unless_held()
-                entries = self.checkpoints()
-                number = int(str(entries[-1]["id"]).rpartition("-")[2]) + 1 if entries else 1
-                entry: dict[str, Fact] = {
-                    "id": f"mark-{number}",
-                    "version": version,
-                    "engine": "mark",
-                    "size_bytes": 0,
-                    "time": round(time(), 3),
-                    "incarnation": self.recovery.standing.identity,
-                    "blackout_s": round(monotonic() - began_s, 6),
-                }
-                self.journal.store_fact("checkpoints", [*[*entries, entry][-CHECKPOINTS_KEPT:]])
-                self.journal.append_mark("checkpoint", version, id=f"mark-{number}")
-                self._trim()
-            finally:
-                self.hold.release("checkpoint")
-        return entry
-
-    def checkpoints(self) -> list[dict[str, Fact]]:
-        """Return the catalogue, oldest first."""
-        entries = self.journal.facts.get("checkpoints")
-        return [dict(entry) for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+        return await self.checkpoints.take()
 
     async def reproject(self, from_version: int | None) -> dict[str, object]:
         """Project the log into the target as a new incarnation: restarted if we supervise it, else as the caller says.
@@ -281,7 +255,7 @@ class Ambassador:
             "uncertain": list(recovery.standing.uncertain) if recovery.standing.uncertain else None,
             "projection": progress.as_json() if progress and self.machine.state is State.PROJECTING else None,
             "last_recovery": recovery.standing.last_recovery,
-            "last_checkpoint": next(reversed(self.checkpoints()), None),
+            "last_checkpoint": newest.as_fact() if (newest := self.checkpoints.catalogue.newest) else None,
         }
 
     # --- inside
@@ -297,6 +271,11 @@ class Ambassador:
         except TargetError as error:
             raise ConfigurationError(f"{error}. Or choose --detect connection") from error
         return ConnectionDetector()
+
+    async def _close_connections(self) -> None:
+        """Close every connection to the target: the idle lane, the pool, and what has left HTTP."""
+        self.lane.close_idle()
+        await self.passages.cut_all()
 
     def _lane_lost(self, lane: Lane, reason: str) -> None:
         self.recovery.lane_lost(lane, reason)
@@ -342,22 +321,6 @@ class Ambassador:
             raise NotPossibleNowError(f"from={from_version}: the log holds the events {first} to {last}")
         if to_version is not None and not (from_version or 1) <= to_version <= last:
             raise NotPossibleNowError(f"to={to_version}: the log holds the events {first} to {last}")
-
-    def _trim(self) -> None:
-        """Let the log forget what the policy allows, once the checkpoints that allow it are durable."""
-        backend = self.journal.backend
-        first_kept = min(
-            self.settings.retention.first_kept_version(self.checkpoints(), time()), backend.durable_version + 1
-        )
-        if first_kept > backend.first_version and self.journal.facts_are_stored:
-            logger.info(
-                "the log may forget the events below %d (--retain %s)", first_kept, self.settings.retention.text
-            )
-            backend.trim(first_kept)
-
-    def _refuse_unless_held(self) -> None:
-        if self.machine.state is not State.HELD:
-            raise NotPossibleNowError("the target died while it was being drained: there is nothing to checkpoint")
 
     def _refuse_if_failed(self) -> None:
         if self.machine.state is State.FAILED:

@@ -182,6 +182,14 @@ class Journal:
         if self.failure is not None:
             raise self.failure
 
+    async def make_facts_durable(self) -> bool:
+        """Wait until the facts are kept; return whether they are, False where the log has no room.  Raises LogError."""
+        if self.facts_are_stored:
+            # A database keeps them with or behind the records; a file log has them on disk by now.
+            self._unsynced = True
+            await self.make_durable()
+        return self.facts_are_stored
+
     async def close(self) -> None:
         """Make everything durable and close the backend.  Raises LogError."""
         try:

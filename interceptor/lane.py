@@ -156,6 +156,11 @@ class Lane:
         if self._connection is not None:
             self._connection.resume()
 
+    def close_idle(self) -> None:
+        """Close a connection on which nothing is under way; the next event opens another one."""
+        if not self.pending:
+            self._drop_connection()
+
     async def close(self) -> None:
         """Close for good; what is unanswered stays so."""
         await self._tasks.cancel_all()

@@ -43,6 +43,11 @@ class Passage(asyncio.Protocol):
         """Whether another request may be sent."""
         return self._ended is None and not self._transport.is_closing()
 
+    @property
+    def to_admin(self) -> bool:
+        """Whether it leads to the admin, and not to the target."""
+        return self._exchange is not None and self._exchange.route is Route.ADMIN
+
     def begin(self, exchange: PassedExchange) -> None:
         """Carry this exchange."""
         self._exchange = exchange
@@ -75,6 +80,10 @@ class Passage(asyncio.Protocol):
         self._transport.abort()
         if exchange is not None:
             self._passages.release(exchange)
+
+    def cut(self) -> None:
+        """Cut the connection, as if the target had; the exchange is told."""
+        self._transport.abort()
 
     # --- the transport's side
 

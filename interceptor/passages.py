@@ -25,6 +25,9 @@ from interceptor.tasks import TaskGroup
 if TYPE_CHECKING:
     from interceptor.admission import Admission
 
+# A connection that was cut is gone with one of the next turns of the event loop.
+CUT_POLL_S = 0.001
+
 
 class Passages:
     """Opens, pools and counts the connections beside the lane."""
@@ -115,6 +118,14 @@ class Passages:
         idle, self._idle = self._idle, deque()
         for _, passage in idle:
             passage.abort()
+
+    async def cut_all(self) -> None:
+        """Cut every connection to the target, also those that a drain does not wait for; their clients notice."""
+        self.close_idle()
+        while to_target := [passage for passage in self._open if not passage.to_admin]:
+            for passage in to_target:
+                passage.cut()
+            await asyncio.sleep(CUT_POLL_S)
 
     async def close(self) -> None:
         """Cut everything."""

@@ -1,23 +1,21 @@
-"""What of the log may be forgotten: never an event that a recovery would need (design rule 8).
+"""What of the log and of the checkpoints may be forgotten: never an event that a recovery would need (design rule 8).
 
 A recovery begins at a checkpoint that holds the target's state, or at version 1 where there is none.  So the log is
-trimmed behind such a checkpoint only.  A `mark` holds none, and does not count.
+trimmed behind such a checkpoint only, one that was read back after it was stored.  A `mark` holds none, and does not
+count.  A pinned checkpoint stays, and so do the events behind it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from interceptor.checkpoint.checkpoint import Checkpoint
 from interceptor.errors import ConfigurationError
-from storage_backends.backend import Fact
-
-ENGINES_WITH_STATE: Collection[str] = frozenset()
-"""The checkpoint engines whose checkpoints a recovery can begin from."""
 
 CHECKPOINTS_KEPT = 100
-"""The catalogue's length; a policy can't look further back."""
+"""No policy can look further back, and no more marks are kept."""
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _CHECKPOINTS = re.compile(r"checkpoints:([0-9]{1,9})")
@@ -46,30 +44,51 @@ class Retention:
             "or time:7d"
         )
 
-    def check_possible(self) -> None:
+    def check_possible(self, *, holds_state: bool) -> None:
         """Raise ConfigurationError where nothing could ever be trimmed."""
-        if self.text != "all" and not ENGINES_WITH_STATE:
+        if self.text != "all" and not holds_state:
             raise ConfigurationError(
-                f"--retain {self.text}: a recovery needs every event from version 1 on, because no checkpoint engine "
-                "of this release holds the target's state (mark only notes a version). Leave it at all; to begin anew, "
-                "stop the target and the interceptor, and name another log"
+                f"--retain {self.text}: a recovery needs every event from version 1 on, because this checkpoint engine "
+                "does not hold the target's state (mark only notes a version). Choose another --checkpoint-engine, or "
+                "leave it at all"
             )
 
-    def first_kept_version(self, catalogue: Sequence[Mapping[str, Fact]], now_s: float) -> int:
+    def first_kept_version(self, catalogue: Sequence[Checkpoint], now_s: float) -> int:
         """Return the oldest event that must be kept; 1 keeps all.  The catalogue is oldest first."""
-        usable = [entry for entry in catalogue if entry.get("engine") in ENGINES_WITH_STATE]
+        pinned = [entry for entry in catalogue if entry.pinned and entry.holds_state]
+        base = self._base(catalogue, now_s)
+        return min(entry.version for entry in (base, *pinned)) + 1 if base is not None else 1
+
+    def superfluous(self, catalogue: Sequence[Checkpoint], now_s: float, checkpoints_max: int) -> list[Checkpoint]:
+        """Return what may be dropped: behind the one that the log is kept from, and beyond the number kept.
+
+        Under `time:` those stay that leave the smallest gaps, so that the log can be trimmed behind one of them later.
+        """
+        base = self._base(catalogue, now_s)
+        stateful = [entry for entry in catalogue if entry.holds_state and not entry.pinned]
+        marks = [entry for entry in catalogue if not entry.holds_state and not entry.pinned]
+        behind = [entry for entry in stateful if base is not None and entry.version < base.version]
+        kept = [entry for entry in stateful if entry not in behind]
+        beyond: list[Checkpoint] = []
+        while len(kept) > checkpoints_max:
+            beyond.append(kept.pop(self._most_dispensable(kept)))
+        return [*behind, *beyond, *marks[:-CHECKPOINTS_KEPT]]
+
+    def _base(self, catalogue: Sequence[Checkpoint], now_s: float) -> Checkpoint | None:
+        """The checkpoint from which on everything is kept, if the policy has one already."""
+        usable = [entry for entry in catalogue if entry.holds_state and entry.verified]
         if self.time_s is not None:
             # The last one before the moment from which on every version is to be reached.
-            usable = [entry for entry in usable if _number(entry, "time") <= now_s - self.time_s][-1:]
+            usable = [entry for entry in usable if entry.time_s <= now_s - self.time_s][-1:]
         elif self.checkpoints is not None:
             usable = usable[-self.checkpoints :] if len(usable) >= self.checkpoints else []
         else:
             usable = []
-        return int(min((_number(entry, "version") for entry in usable), default=0)) + 1
+        return usable[0] if usable else None
 
-
-def _number(entry: Mapping[str, Fact], name: str) -> float:
-    value = entry.get(name)
-    # What can't be read must not allow anything to be trimmed: neither an early time nor a late version.
-    missing = 0.0 if name == "version" else float("inf")
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else missing
+    def _most_dispensable(self, kept: Sequence[Checkpoint]) -> int:
+        """Return the position of the one to drop: the oldest, or under `time:` the one with the smallest gap around."""
+        if self.time_s is None or len(kept) < 3:
+            return 0
+        gaps = [later.time_s - earlier.time_s for earlier, later in zip(kept, kept[2:], strict=False)]
+        return 1 + gaps.index(min(gaps))

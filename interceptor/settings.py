@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 
 from interceptor.address import Address, TargetAddress, UnixAddress
+from interceptor.checkpoint.options import CheckpointOptions
 from interceptor.errors import ConfigurationError
 from interceptor.incident import OnUnclean
 from interceptor.journal import Durability
@@ -41,6 +42,7 @@ class Settings:
     on_unclean: OnUnclean = OnUnclean.ASSUME_APPLIED
     command: Sequence[str] = ()
     retention: Retention = field(default_factory=Retention)
+    checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
     limits: Limits = field(default_factory=Limits)
     log_options: dict[str, int] = field(default_factory=dict)
     log_key_file: Path | None = None

@@ -13,8 +13,10 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
 from interceptor.address import TargetAddress, parse_target
+from interceptor.admin.checkpoints import add_checkpoint_routes
 from interceptor.admin.metrics import CONTENT_TYPE, render_metrics
 from interceptor.ambassador import Ambassador
+from interceptor.checkpoint.errors import ArtefactDamagedError, CheckpointError, NoSuchCheckpointError
 from interceptor.errors import (
     ConfigurationError,
     DrainTimeoutError,
@@ -40,6 +42,9 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 _STATUS_OF_ERROR: tuple[tuple[type[Exception], int], ...] = (
     (ConfigurationError, 400),
+    (NoSuchCheckpointError, 404),
+    (CheckpointError, 409),
+    (ArtefactDamagedError, 409),
     (NotPossibleNowError, 409),
     (DrainTimeoutError, 504),
     (TargetLostError, 502),
@@ -54,8 +59,7 @@ def make_app(ambassador: Ambassador) -> web.Application:
     endpoints = _Endpoints(ambassador)
     app.router.add_get("/state", endpoints.get_state)
     app.router.add_post("/state", endpoints.post_state)
-    app.router.add_get("/checkpoint", endpoints.get_checkpoints)
-    app.router.add_post("/checkpoint", endpoints.post_checkpoint)
+    add_checkpoint_routes(app, ambassador)
     app.router.add_post("/reproject", endpoints.post_reproject)
     app.router.add_get("/metrics", endpoints.get_metrics)
     app.router.add_get("/healthz", endpoints.get_healthz)
@@ -79,12 +83,6 @@ class _Endpoints:
         else:
             await self._ambassador.set_active()
         return web.json_response(self._ambassador.describe())
-
-    async def get_checkpoints(self, request: web.Request) -> web.Response:
-        return web.json_response(self._ambassador.checkpoints())
-
-    async def post_checkpoint(self, request: web.Request) -> web.Response:
-        return web.json_response(await self._ambassador.checkpoint(), status=201)
 
     async def post_reproject(self, request: web.Request) -> web.StreamResponse:
         from_version, to_version = _version(request, "from"), _version(request, "to")

@@ -81,12 +81,17 @@ class Ledger:
         return self.buffer.begin
 
     @property
+    def facts_due(self) -> bool:
+        """Whether facts wait to be committed."""
+        return self._facts_pending is not None
+
+    @property
     def due(self) -> bool:
         """Whether a transaction is asked for."""
         return (
             self._chunk is not None
             or self.committed < self._wanted
-            or self._facts_pending is not None
+            or self.facts_due
             or self.first_version > self.committed_first_version
         )
 

@@ -113,7 +113,7 @@ class PostgresLog:
         if self._sync_done is not None:
             raise RuntimeError("a sync of this log is already under way")
         self._sync_until = self._ledger.want_everything()
-        if self._sync_until <= self._ledger.committed:
+        if self._synced:
             asyncio.get_running_loop().call_soon(done, None)
             return
         self._sync_done = done
@@ -185,9 +185,14 @@ class PostgresLog:
                 f" {buffer.end[0]} was appended, {buffer.begin[0]} is committed): {described(failures[0])}"
             ) from failures[0]
 
+    @property
+    def _synced(self) -> bool:
+        """Whether what was asked to be kept is committed, the facts included."""
+        return self._sync_until <= self._ledger.committed and not self._ledger.facts_due
+
     def _committed(self) -> None:
         """The writer's task has committed something."""
-        if self._sync_done is not None and self._sync_until <= self._ledger.committed:
+        if self._sync_done is not None and self._synced:
             done, self._sync_done = self._sync_done, None
             done(None)
         self._trimmer.request()

@@ -1,0 +1,84 @@
+"""The catalogue of checkpoints: one of the facts about the log, so it survives what the log survives."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from interceptor.checkpoint.checkpoint import Checkpoint
+from interceptor.checkpoint.errors import NoSuchCheckpointError
+from interceptor.errors import ConfigurationError
+from interceptor.journal import Journal
+
+logger = logging.getLogger(__name__)
+
+_FACT = "checkpoints"
+DURABLE_TIMEOUT_S = 30.0
+
+
+class Catalogue:
+    """Which checkpoints there are, oldest first."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        facts = journal.facts.get(_FACT)
+        found = [Checkpoint.from_fact(fact) for fact in facts] if isinstance(facts, list) else []
+        self._entries = [entry for entry in found if entry is not None]
+        if len(self._entries) < len(found):
+            logger.warning("%d entries of the catalogue can't be read and are left out", found.count(None))
+
+    @property
+    def entries(self) -> list[Checkpoint]:
+        return list(self._entries)
+
+    @property
+    def newest(self) -> Checkpoint | None:
+        return self._entries[-1] if self._entries else None
+
+    def check_against_log(self) -> None:
+        """Raise ConfigurationError where the log is shorter than a checkpoint (design rule 8)."""
+        last = self._journal.last_version
+        beyond = [entry for entry in self._entries if entry.version > last]
+        if beyond:
+            raise ConfigurationError(
+                f"{self._journal.backend.url} ends at version {last}, but the checkpoint {beyond[-1].id} holds the "
+                f"events up to {beyond[-1].version}: the log has lost events. Restore it from a copy, or let "
+                "`interceptor log repair` say what was lost"
+            )
+
+    def get(self, checkpoint_id: str) -> Checkpoint:
+        """Return one.  Raises NoSuchCheckpointError."""
+        for entry in self._entries:
+            if entry.id == checkpoint_id:
+                return entry
+        raise NoSuchCheckpointError(f"there is no checkpoint {checkpoint_id}: see `interceptor checkpoint --list`")
+
+    async def put(self, entry: Checkpoint) -> bool:
+        """Add an entry, or replace the one of its id; return whether that is durable.  Raises LogError."""
+        ids = [each.id for each in self._entries]
+        if entry.id in ids:
+            self._entries[ids.index(entry.id)] = entry
+        else:
+            self._entries.append(entry)
+            self._journal.append_mark("checkpoint", entry.version, id=entry.id)
+        self._store()
+        return await self._durable()
+
+    async def remove(self, entries: Iterable[Checkpoint]) -> bool:
+        """Forget entries; return whether that is durable: only then may their artefacts go.  Raises LogError."""
+        gone = {entry.id for entry in entries}
+        self._entries = [entry for entry in self._entries if entry.id not in gone]
+        self._store()
+        return await self._durable()
+
+    def _store(self) -> None:
+        self._journal.store_fact(_FACT, [entry.as_fact() for entry in self._entries])
+
+    async def _durable(self) -> bool:
+        try:
+            async with asyncio.timeout(DURABLE_TIMEOUT_S):
+                return await self._journal.make_facts_durable()
+        except TimeoutError:
+            logger.warning("the catalogue is not durable yet: the log's database is away")
+            return False

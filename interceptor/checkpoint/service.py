@@ -1,0 +1,172 @@
+"""Everything about checkpoints behind one object: what the admin, the recovery and the shutdown ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from time import time
+
+from interceptor.checkpoint.artefacts import Artefacts
+from interceptor.checkpoint.catalogue import Catalogue
+from interceptor.checkpoint.checkpoint import Checkpoint
+from interceptor.checkpoint.engine import EngineContext
+from interceptor.checkpoint.errors import CheckpointError
+from interceptor.checkpoint.options import CheckpointOptions
+from interceptor.checkpoint.registry import open_engine
+from interceptor.checkpoint.taking import Taker
+from interceptor.errors import ConfigurationError
+from interceptor.hold import Hold
+from interceptor.journal import Journal
+from interceptor.settings import Settings
+from interceptor.standing import Standing
+from interceptor.states import StateMachine
+from interceptor.target.supervisor import Supervisor
+from storage_backends.file.directory import path_of_url
+
+logger = logging.getLogger(__name__)
+
+DIRECTORY_NAME = "checkpoints"
+
+
+class Checkpoints:
+    """The engine, its artefacts, the catalogue, and what may be forgotten."""
+
+    def __init__(self, settings: Settings, journal: Journal, supervisor: Supervisor | None) -> None:
+        """Raises ConfigurationError."""
+        self._options = settings.checkpoint
+        self._journal = journal
+        self._limits = settings.limits
+        self._retention = settings.retention
+        self._lock = asyncio.Lock()
+        self.taker: Taker
+        self.catalogue = Catalogue(journal)
+        self.catalogue.check_against_log()
+        self.artefacts = Artefacts(_directory_for(self._options, settings.log_url))
+        self.engine = open_engine(
+            EngineContext(settings.target, self._options, settings.limits, self.artefacts, supervisor)
+        )
+        settings.retention.check_possible(holds_state=self.engine.holds_state)
+        self._options.check_triggers(holds_state=self.engine.holds_state)
+        self._owner = settings.log_url if self._options.directory is not None else None
+
+    def attach(
+        self, machine: StateMachine, hold: Hold, standing: Standing, close_connections: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Take the parts of the data plane that a checkpoint holds up."""
+        self.taker = Taker(
+            self.engine, self.artefacts, self.catalogue, machine, hold, self._journal, standing,
+            self._options.app_version, self._limits.checkpoint_timeout_s, close_connections,
+        )  # fmt: skip
+
+    async def open(self) -> None:
+        """Check that the engine can work here, and tidy its directory up.  Raises ConfigurationError."""
+        await self.engine.probe()
+        if self.engine.name != "mark" or self.artefacts.directory.exists():
+            self.artefacts.open(self._owner)
+            known = {entry.artefact for entry in self.catalogue.entries if entry.artefact is not None}
+            for name in await asyncio.to_thread(self.artefacts.remove_strangers, known):
+                logger.warning("%s in %s belongs to no checkpoint and is removed", name, self.artefacts.directory)
+
+    def close(self) -> None:
+        """Let the directory go."""
+        self.artefacts.close()
+
+    async def take(self) -> Checkpoint:
+        """Take a checkpoint, then forget what the policy allows.  Raises what `Taker.take` raises."""
+        async with self._lock:
+            entry = await self.taker.take()
+            await self._forget()
+        return entry
+
+    async def verify(self, checkpoint_id: str) -> Checkpoint:
+        """Read the artefact again and note the result.
+
+        Raises NoSuchCheckpointError, ArtefactDamagedError: it then counts no more for trimming.
+        """
+        async with self._lock:
+            entry = self.catalogue.get(checkpoint_id)
+            try:
+                await asyncio.to_thread(self.artefacts.verify, entry)
+            except BaseException:
+                await self.catalogue.put(replace(entry, verified=False))
+                raise
+            entry = replace(entry, verified=True)
+            await self.catalogue.put(entry)
+        return entry
+
+    async def pin(self, checkpoint_id: str, *, pinned: bool) -> Checkpoint:
+        """Keep a checkpoint, and the log behind it, whatever the policy says; or no longer.
+
+        Raises NoSuchCheckpointError.
+        """
+        async with self._lock:
+            entry = replace(self.catalogue.get(checkpoint_id), pinned=pinned)
+            await self.catalogue.put(entry)
+        return entry
+
+    async def remove(self, checkpoint_id: str) -> Checkpoint:
+        """Forget a checkpoint and discard what it keeps.
+
+        Raises NoSuchCheckpointError, and CheckpointError for one that is pinned or that a recovery can't do without.
+        """
+        async with self._lock:
+            entry = self.catalogue.get(checkpoint_id)
+            if entry.pinned:
+                raise CheckpointError(f"{checkpoint_id} is pinned: unpin it first")
+            first_version = self._journal.backend.first_version
+            others = [each for each in self.catalogue.entries if each.id != entry.id]
+            if _reaches(entry, first_version) and not any(_reaches(each, first_version) for each in others):
+                raise CheckpointError(
+                    f"the log begins at version {first_version}, and {checkpoint_id} is the only checkpoint left that "
+                    "a recovery can begin at: take another one first"
+                )
+            await self._discard([entry])
+        return entry
+
+    async def _forget(self) -> None:
+        """Drop checkpoints and trim the log as the policy allows; the catalogue first, the artefacts last."""
+        now_s = time()
+        superfluous = self._retention.superfluous(self.catalogue.entries, now_s, self._limits.checkpoints_max)
+        if superfluous and not await self._discard(superfluous):
+            return
+        backend = self._journal.backend
+        first_kept = self._retention.first_kept_version(self.catalogue.entries, now_s)
+        first_kept = min(first_kept, backend.durable_version + 1)
+        if first_kept > backend.first_version and self._journal.facts_are_stored:
+            logger.info("the log may forget the events below %d (--retain %s)", first_kept, self._retention.text)
+            backend.trim(first_kept)
+
+    async def _discard(self, entries: list[Checkpoint]) -> bool:
+        """Forget checkpoints; return whether that is durable.  Only then what they keep goes."""
+        if not await self.catalogue.remove(entries):
+            return False
+        for entry in entries:
+            try:
+                if entry.engine == self.engine.name:
+                    await self.engine.discard(entry)
+                if entry.artefact is not None:
+                    await asyncio.to_thread(self.artefacts.remove, entry.artefact)
+            except (CheckpointError, OSError) as error:
+                logger.warning("%s is out of the catalogue, but what it kept is not removed: %s", entry.id, error)
+        return True
+
+
+def _reaches(entry: Checkpoint, first_version: int) -> bool:
+    """Whether a recovery can begin at it: without it, and with the log trimmed, none could."""
+    return first_version > 1 and entry.holds_state and entry.verified and entry.version + 1 >= first_version
+
+
+def _directory_for(options: CheckpointOptions, log_url: str) -> Path:
+    if options.directory is not None:
+        return options.directory
+    if log_url.partition(":")[0].lower() == "file":
+        return path_of_url(log_url) / DIRECTORY_NAME
+    if options.engine != "mark":
+        raise ConfigurationError(
+            f"--checkpoint-engine {options.engine}: this log is not in files, so say by --checkpoint-dir where the "
+            "checkpoints go"
+        )
+    return Path(DIRECTORY_NAME)
