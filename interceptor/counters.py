@@ -13,11 +13,13 @@ from collections.abc import Sequence
 REQUEST_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 SYNC_BUCKETS_S = tuple(0.001 * 2**power for power in range(14))
 RECOVERY_BUCKETS_S = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0, 600.0)
+SPILL_BUCKETS_EVENTS = tuple(4**power for power in range(9))
+SPILL_BUCKETS_BYTES = tuple(256 * 4**power for power in range(10))
 DETECTION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
 
 
 class Histogram:
-    """Counts per bucket, not cumulative; the last one is +Inf.  Values are in seconds."""
+    """Counts per bucket, not cumulative; the last one is +Inf."""
 
     __slots__ = ("bounds", "counts", "total")
 
@@ -53,6 +55,8 @@ class Counters:
         "replayed",
         "request",
         "resent",
+        "spill_bytes",
+        "spill_events",
         "spooled_bytes",
         "sync",
         "tunnels",
@@ -75,6 +79,8 @@ class Counters:
         self.request = Histogram(REQUEST_BUCKETS_S)
         self.hold_time = Histogram(REQUEST_BUCKETS_S)
         self.sync = Histogram(SYNC_BUCKETS_S)
+        self.spill_events = Histogram(SPILL_BUCKETS_EVENTS)
+        self.spill_bytes = Histogram(SPILL_BUCKETS_BYTES)
         self.recovery = Histogram(RECOVERY_BUCKETS_S)
         self.detection = Histogram(DETECTION_BUCKETS_S)
         self.recoveries = 0

@@ -71,6 +71,10 @@ class Journal:
         self._syncing = False
         self._unsynced = False
         self._sync_started_s = 0.0
+        # When the oldest record was appended that no sync covers yet, and that the present one covers.
+        self._unsynced_since_s = 0.0
+        self._sync_covers_since_s = 0.0
+        self._sync_covers = (0, 0)
         self._idle_waiters: list[asyncio.Future[None]] = []
         # In memory "durable" is what was appended: there is nothing to sync.
         self._never_waits = backend.url.startswith("memory:")
@@ -96,6 +100,13 @@ class Journal:
     @property
     def durable_version(self) -> int:
         return self.backend.durable_version
+
+    @property
+    def durable_lag_s(self) -> float:
+        """The age of the oldest record that is not durable; 0 if all are."""
+        if self._never_waits or not (self._syncing or self._unsynced):
+            return 0.0
+        return monotonic() - (self._sync_covers_since_s if self._syncing else self._unsynced_since_s)
 
     def append(self, events: list[Event]) -> None:
         """Write events, and the outcomes that wait.  Raises LogUnavailableError (nothing taken) or LogFailedError."""
@@ -211,6 +222,8 @@ class Journal:
             if self.unavailable is None:
                 logger.error("the log takes no records, requests are held: %s", error)
             self.unavailable = error
+            if error.limit is not None:
+                self._counters.limits_reached[error.limit] += 1
             self._events_refused = self._events_refused or with_events
             raise
         except LogFailedError as error:
@@ -221,7 +234,9 @@ class Journal:
             self.unavailable = None
             self._events_refused = False
             logger.warning("the log takes records again")
-        self._unsynced = True
+        if not self._unsynced:
+            self._unsynced = True
+            self._unsynced_since_s = monotonic()
         if self._sync_timer is None and not self._syncing and not self._never_waits:
             # In strict durability `append` does not wait for this; outcomes, written behind, do.
             self._sync_timer = self._loop.call_later(self._window_s, self._sync_due)
@@ -248,14 +263,20 @@ class Journal:
         if self._commit_timer is not None:
             self._commit_timer.stop()
         self._syncing = True
-        self._unsynced = self._events_unsynced = False
         self._sync_started_s = monotonic()
+        self._sync_covers_since_s = self._unsynced_since_s if self._unsynced else self._sync_started_s
+        self._unsynced = self._events_unsynced = False
+        backend = self.backend
+        self._sync_covers = (backend.last_version - backend.durable_version, backend.ring.undurable_bytes)
         self.backend.sync(self._synced)
 
     def _synced(self, error: LogError | None) -> None:
         self._syncing = False
         took_s = monotonic() - self._sync_started_s
         self._counters.sync.observe(took_s)
+        if error is None:
+            self._counters.spill_events.observe(self._sync_covers[0])
+            self._counters.spill_bytes.observe(self._sync_covers[1])
         if error is not None:
             self._fail(error)
         elif self._strict:

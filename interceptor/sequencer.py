@@ -112,6 +112,9 @@ class Sequencer:
             self._scheduled = True
             self._retry_timer = self._loop.call_later(LOG_RETRY_S, self._retry)
             return
+        except ValueError as error:
+            self._refuse_unwritable(error)
+            return
         except LogFailedError:
             # The journal has told everybody; these were never delivered, and are answered by the failed state.
             batch, self._batch, self._events = self._batch, [], []
@@ -125,6 +128,16 @@ class Sequencer:
         if self.blocked:
             self.blocked = False
             self.on_unblocked()
+
+    def _refuse_unwritable(self, error: ValueError) -> None:
+        """Refuse the longest request, which a backend that takes shorter ones can't hold, and write the others."""
+        if not self._batch:
+            raise error
+        longest = max(self._batch, key=lambda exchange: exchange.event.size_bytes)
+        self._drop_from_batch([longest])
+        longest.refuse(413, f"the log can't hold this request, which was not delivered: {error}")
+        longest.refused = True
+        self._flush()
 
 
 def _ignore() -> None:

@@ -7,13 +7,26 @@ blocks on a disk's or a database's flush: `append` takes records, `sync` makes w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from storage_backends.errors import LogError
 from storage_backends.records import Record
 
 # What JSON can say.
 Fact: TypeAlias = "str | int | float | bool | list[Fact] | dict[str, Fact] | None"
+
+
+class RingState(NamedTuple):
+    """How full the bounded memory in front of the log's place is (`ring_events_max`, `ring_bytes_max`).
+
+    `undurable_bytes` is what was appended and does not survive yet what this backend promises.
+    """
+
+    events: int
+    size_bytes: int
+    events_max: int
+    bytes_max: int
+    undurable_bytes: int
 
 
 class LogReader(Protocol):
@@ -71,6 +84,11 @@ class LogBackend(Protocol):
     @property
     def size_bytes(self) -> int:
         """What the log occupies at its place."""
+        ...
+
+    @property
+    def ring(self) -> RingState:
+        """What is kept in memory, for metrics."""
         ...
 
     def append(self, records: Sequence[Record]) -> None:

@@ -68,14 +68,23 @@ class LogConformance:
         """Return the log kept at `place`; called again for the same place to open it once more."""
         raise NotImplementedError
 
-    async def test_an_empty_log_has_no_version(self, tmp_path: Path) -> None:
+    async def _opened(self, tmp_path: Path) -> LogBackend:
         log = self.open(tmp_path / "log")
+        try:
+            await log.start()
+        except BaseException:
+            log.close()
+            raise
+        return log
+
+    async def test_an_empty_log_has_no_version(self, tmp_path: Path) -> None:
+        log = await self._opened(tmp_path)
         assert (log.first_version, log.last_version, log.durable_version) == (1, 0, 0)
         assert await read_all(log.reader(1)) == []
         log.close()
 
     async def test_every_kind_of_record_comes_back_as_it_went_in_and_in_order(self, tmp_path: Path) -> None:
-        log = self.open(tmp_path / "log")
+        log = await self._opened(tmp_path)
         batches: list[list[Record]] = [
             [Mark("incarnation", 0, 7, {"inode": 42, "reason": "größer"})],
             [event(1, bytes(range(256))), event(2)],
@@ -91,7 +100,7 @@ class LogConformance:
         log.close()
 
     async def test_last_version_follows_the_events_appended(self, tmp_path: Path) -> None:
-        log = self.open(tmp_path / "log")
+        log = await self._opened(tmp_path)
         log.append(events(1, 3))
         log.append([Outcome(1, 200, 0, 0)])
         log.append([])
@@ -104,7 +113,7 @@ class LogConformance:
     async def test_a_version_that_does_not_continue_is_refused_and_nothing_kept(
         self, tmp_path: Path, first: int
     ) -> None:
-        log = self.open(tmp_path / "log")
+        log = await self._opened(tmp_path)
         log.append(events(1, 2))
         with pytest.raises(ValueError, match="continue"):
             log.append([Outcome(1, 200, 0, 0), *events(first, first), *events(first + 5, first + 5)])
@@ -113,7 +122,7 @@ class LogConformance:
         log.close()
 
     async def test_a_sync_makes_everything_before_it_durable(self, tmp_path: Path) -> None:
-        log = self.open(tmp_path / "log")
+        log = await self._opened(tmp_path)
         log.append(events(1, 5))
         assert await synced(log) is None
         assert log.durable_version == 5
@@ -124,7 +133,7 @@ class LogConformance:
         log.close()
 
     async def test_what_is_appended_during_a_sync_waits_for_the_next_one(self, tmp_path: Path) -> None:
-        log = self.open(tmp_path / "log")
+        log = await self._opened(tmp_path)
         log.append(events(1, 1))
         answer: asyncio.Future[LogError | None] = asyncio.get_running_loop().create_future()
         log.sync(answer.set_result)
@@ -137,7 +146,7 @@ class LogConformance:
         log.close()
 
     async def test_a_reader_goes_on_where_it_had_ended(self, tmp_path: Path) -> None:
-        log = self.open(tmp_path / "log")
+        log = await self._opened(tmp_path)
         reader = log.reader(1)
         assert await reader.next_batch(10, 1000) == []
         for version in range(1, 6):
@@ -149,7 +158,7 @@ class LogConformance:
         log.close()
 
     async def test_a_reader_can_begin_at_every_version(self, tmp_path: Path) -> None:
-        log = self.open(tmp_path / "log")
+        log = await self._opened(tmp_path)
         for version in range(1, 41):
             log.append([event(version), *([Outcome(version, 200, 1, 2)] * (version % 3))])
         for version in range(1, 42):
@@ -158,7 +167,7 @@ class LogConformance:
         log.close()
 
     async def test_a_reader_of_the_future_waits_for_it(self, tmp_path: Path) -> None:
-        log = self.open(tmp_path / "log")
+        log = await self._opened(tmp_path)
         log.append(events(1, 3))
         reader = log.reader(4)
         assert 4 not in versions(await reader.next_batch(10, 1000))
@@ -170,7 +179,7 @@ class LogConformance:
         log.close()
 
     async def test_a_batch_is_about_as_large_as_was_asked_for(self, tmp_path: Path) -> None:
-        log = self.open(tmp_path / "log")
+        log = await self._opened(tmp_path)
         log.append([event(version, b"x" * 1000) for version in range(1, 101)])
         reader = log.reader(1)
         assert 1 <= len(await reader.next_batch(10, 1 << 20)) <= 10
@@ -180,7 +189,7 @@ class LogConformance:
         log.close()
 
     async def test_trim_keeps_everything_from_the_version_named(self, tmp_path: Path) -> None:
-        log = self.open(tmp_path / "log")
+        log = await self._opened(tmp_path)
         for version in range(1, 101):
             log.append([event(version, b"x" * 1000)])
         await synced(log)
@@ -197,7 +206,7 @@ class LogConformance:
         log.close()
 
     async def test_a_closed_log_takes_nothing(self, tmp_path: Path) -> None:
-        log = self.open(tmp_path / "log")
+        log = await self._opened(tmp_path)
         log.close()
         log.close()
         with pytest.raises(LogFailedError):
@@ -206,18 +215,18 @@ class LogConformance:
     async def test_a_second_writer_is_refused(self, tmp_path: Path) -> None:
         if not self.survives_close:
             pytest.skip("this log is private to its process")
-        log = self.open(tmp_path / "log")
+        log = await self._opened(tmp_path)
         with pytest.raises(LogLockedError):
-            self.open(tmp_path / "log")
+            await self._opened(tmp_path)
         log.close()
-        self.open(tmp_path / "log").close()
+        (await self._opened(tmp_path)).close()
 
     async def test_an_opened_log_is_the_one_that_was_closed_and_durable(self, tmp_path: Path) -> None:
         if not self.survives_close:
             pytest.skip("nothing of this log outlives its process")
         expected: list[Record] = []
         for first in range(1, 40, 4):
-            log = self.open(tmp_path / "log")
+            log = await self._opened(tmp_path)
             assert (log.first_version, log.last_version, log.durable_version) == (1, first - 1, first - 1)
             assert await read_all(log.reader(1)) == expected
             batch: list[Record] = [*events(first, first + 3), Outcome(first, 200, 1, 2)]

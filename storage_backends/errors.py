@@ -37,7 +37,14 @@ class LogGapError(LogError):
 
 
 class LogUnavailableError(LogError):
-    """The log can't take records now (no space left, database away). Nothing of the batch was kept; try again."""
+    """The log can't take records now (no space left, database away). Nothing of the batch was kept; try again.
+
+    `limit` names the limit that was reached, where it was one.
+    """
+
+    def __init__(self, message: str, *, limit: str | None = None) -> None:
+        super().__init__(message)
+        self.limit = limit
 
 
 class LogFailedError(LogError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from storage_backends.backend import Fact
+from storage_backends.backend import Fact, RingState
 from storage_backends.errors import LogError, LogFailedError
 from storage_backends.options import LogOptions
 from storage_backends.records import Record
@@ -54,6 +54,12 @@ class MemoryLog:
     @property
     def size_bytes(self) -> int:
         return self._ring.size_bytes
+
+    @property
+    def ring(self) -> RingState:
+        ring = self._ring
+        events = ring.last_version - ring.first_version + 1
+        return RingState(events, ring.size_bytes, ring.entries_max, ring.bytes_max, 0)
 
     def append(self, records: Sequence[Record]) -> None:
         self._check_open()

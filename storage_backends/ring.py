@@ -31,10 +31,10 @@ class Ring:
 
     __slots__ = (
         "_base",
-        "_bytes_max",
         "_entries",
-        "_entries_max",
         "_start",
+        "bytes_max",
+        "entries_max",
         "first_version",
         "last_version",
         "size_bytes",
@@ -44,8 +44,8 @@ class Ring:
         self._entries: list[_Entry] = []
         self._base = 0
         self._start = 0
-        self._entries_max = entries_max
-        self._bytes_max = bytes_max
+        self.entries_max = entries_max
+        self.bytes_max = bytes_max
         self.first_version = 1
         self.last_version = 0
         self.size_bytes = 0
@@ -88,7 +88,7 @@ class Ring:
         entries += staged
         self.last_version = version
         self.size_bytes += size_bytes
-        if len(entries) - self._start > self._entries_max or self.size_bytes > self._bytes_max:
+        if len(entries) - self._start > self.entries_max or self.size_bytes > self.bytes_max:
             self._drop()
 
     def position(self, version: int) -> int:
@@ -147,12 +147,12 @@ class Ring:
         """Return the error for something that was dropped."""
         return LogGapError(
             f"{what}; the first version kept is {self.first_version} (the memory log is bounded by ring_events_max"
-            f" = {self._entries_max} and ring_bytes_max = {self._bytes_max}; a file or database log keeps everything)"
+            f" = {self.entries_max} and ring_bytes_max = {self.bytes_max}; a file or database log keeps everything)"
         )
 
     def _drop(self) -> None:
         last = len(self._entries) - 1
-        while self._start < last and (last - self._start >= self._entries_max or self.size_bytes > self._bytes_max):
+        while self._start < last and (last - self._start >= self.entries_max or self.size_bytes > self.bytes_max):
             self._drop_first()
         self._compact()
 

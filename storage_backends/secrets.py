@@ -147,9 +147,11 @@ def load_keyring(path: Path | None) -> Keyring | None:
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
-            if stat.S_IMODE(mode) & 0o077:
+            # Kubernetes mounts a Secret with mode 0440 for the Pod's fsGroup, so the group may read.
+            if stat.S_IMODE(mode) & 0o027:
                 raise LogConfigurationError(
-                    f"the key file {path} can be read by others (mode {stat.S_IMODE(mode):04o}): chmod 600 {path}"
+                    f"the key file {path} can be read by everybody or written by others (mode"
+                    f" {stat.S_IMODE(mode):04o}): chmod 600 {path}"
                 )
             text = file.read(_KEY_FILE_BYTES_MAX)
     except OSError as error:

@@ -95,6 +95,15 @@ class _AmbassadorCollector(Collector):
             "Events that are not durable yet.",
             value=max(0, ambassador.sequencer.last_version - journal.durable_version),
         )
+        yield GaugeMetricFamily(
+            "interceptor_durable_lag_seconds", "Age of the oldest record not durable yet.", value=journal.durable_lag_s
+        )
+        ring = journal.backend.ring
+        yield GaugeMetricFamily("interceptor_ring_events", "Events in the ring.", value=ring.events)
+        yield GaugeMetricFamily("interceptor_ring_bytes", "Memory of the ring.", value=ring.size_bytes)
+        counters = ambassador.counters
+        yield _histogram("interceptor_log_spill_events", "Events that one sync made durable.", counters.spill_events)
+        yield _histogram("interceptor_log_spill_bytes", "Bytes that one sync made durable.", counters.spill_bytes)
         yield GaugeMetricFamily("interceptor_log_bytes", "Size of the log.", value=journal.backend.size_bytes)
         yield GaugeMetricFamily(
             "interceptor_log_available", "Whether the log takes records.", value=int(journal.unavailable is None)
@@ -127,7 +136,7 @@ class _AmbassadorCollector(Collector):
         yield GaugeMetricFamily(
             "interceptor_in_flight_events", "Not answered yet.", value=ambassador.sequencer.outstanding_events
         )
-        limits = asdict(ambassador.settings.limits)
+        limits = asdict(ambassador.settings.limits) | ambassador.settings.log_options
         limit = GaugeMetricFamily("interceptor_limit", "Limits in force, in their own units.", labels=["limit"])
         reached = CounterMetricFamily("interceptor_limit_reached", "How often a limit was reached.", labels=["limit"])
         for name, value in limits.items():

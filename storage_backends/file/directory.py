@@ -91,17 +91,13 @@ def list_segments(path: Path) -> list[Segment]:
 
 
 def lock_directory(path: Path) -> int:
-    """Become the only writer; return the lock's descriptor, whose closing ends it. Raises LogLockedError."""
+    """Become the only writer; return the lock's descriptor, whose closing ends it. Raises LogLockedError.
+
+    Whoever goes on from here signs it: a start that is refused later leaves what stands in it.
+    """
     fd = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(fd, 0)
-        try:
-            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-        except OSError as error:
-            # The pid only helps whoever is refused; a full disk must not keep a log from being opened and read.
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
     except BlockingIOError as error:
         holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
         os.close(fd)
@@ -112,6 +108,17 @@ def lock_directory(path: Path) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def sign_lock(lock_fd: int) -> None:
+    """Write who holds the lock into it, which helps whoever is refused. Raises OSError."""
+    try:
+        os.ftruncate(lock_fd, 0)
+        os.pwrite(lock_fd, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        # A full disk must not keep a log from being opened and read.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
 
 
 def _sync_directory(path: Path) -> None:

@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from storage_backends.backend import Fact
+from storage_backends.backend import Fact, RingState
 from storage_backends.codec import encode_batch
-from storage_backends.errors import LogError, LogFailedError
+from storage_backends.errors import LogError, LogFailedError, LogUnavailableError
 from storage_backends.file.facts import load_facts, store_facts
 from storage_backends.file.filesystem import FileSystem, OsFileSystem
 from storage_backends.file.opening import open_directory
 from storage_backends.file.reader import FileReader, check_from_version
+from storage_backends.file.recent import RecentBatches
 from storage_backends.file.sync import SyncThread
 from storage_backends.file.writer import SegmentWriter, Unsynced
 from storage_backends.options import LogOptions
@@ -47,6 +48,9 @@ class FileLog:
         self._writer = SegmentWriter(self._filesystem, opened, options.segment_bytes_max)
         self._last_version = opened.last_version
         self._durable_version = opened.last_version
+        self._durable_bytes = 0
+        self._options = options
+        self._recent = RecentBatches(options.ring_events_max, options.ring_bytes_max)
         self._failed: LogFailedError | None = None
         self._sync_under_way = False
         self._closed = False
@@ -75,18 +79,32 @@ class FileLog:
     def size_bytes(self) -> int:
         return self._catalogue.size_bytes
 
+    @property
+    def ring(self) -> RingState:
+        recent = self._recent
+        return RingState(
+            recent.events,
+            recent.size_bytes,
+            recent.events_max,
+            recent.bytes_max,
+            self._writer.written_bytes - self._durable_bytes,
+        )
+
     def append(self, records: Sequence[Record]) -> None:
         self._check_usable()
         if not records:
             return
+        self._check_room()
+        clear = records
         if self._keyring is not None:
             records = self._keyring.seal_events(records)
         pieces, last_version = encode_batch(records, self._last_version)
         try:
-            self._writer.append(pieces, self._last_version + 1)
+            begin_bytes = self._writer.append(pieces, self._last_version + 1)
         except LogFailedError as error:
             self._failed = error
             raise
+        self._recent.add(self._catalogue.last, begin_bytes, self._last_version + 1, last_version + 1, clear)
         self._last_version = last_version
 
     def sync(self, done: Callable[[LogError | None], None]) -> None:
@@ -102,7 +120,7 @@ class FileLog:
 
     def reader(self, from_version: int) -> FileReader:
         check_from_version(from_version, self.first_version, self._last_version, self.url)
-        return FileReader(self._catalogue, from_version, self._unseal)
+        return FileReader(self._catalogue, from_version, self._unseal, self._recent)
 
     def trim(self, below_version: int) -> None:
         self._check_usable()
@@ -136,6 +154,19 @@ class FileLog:
             os.close(self._directory_fd)
             os.close(self._lock_fd)
 
+    def _check_room(self) -> None:
+        """Raise LogUnavailableError if the disk is that much behind that what waits for it fills the ring."""
+        options, waiting_events = self._options, self._last_version - self._durable_version
+        waiting_bytes = self._writer.written_bytes - self._durable_bytes
+        if waiting_events < options.ring_events_max and waiting_bytes < options.ring_bytes_max:
+            return
+        limit = "ring_events_max" if waiting_events >= options.ring_events_max else "ring_bytes_max"
+        raise LogUnavailableError(
+            f"{self.url}: {waiting_events} events ({waiting_bytes} bytes) wait for the disk's flush, which is all that"
+            f" {limit} allows: the disk hangs or is slower than they come",
+            limit=limit,
+        )
+
     def _flush(self, unsynced: Unsynced) -> None:
         """Runs in the sync thread."""
         for fd in unsynced.finished_fds:
@@ -155,6 +186,7 @@ class FileLog:
             done(self._failed)
             return
         self._durable_version = max(self._durable_version, unsynced.version)
+        self._durable_bytes = unsynced.written_bytes
         done(None)
 
     def _remove(self, paths: list[str]) -> None:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from storage_backends.codec import Unsealer, locked
 from storage_backends.errors import LogConfigurationError, LogError, LogFailedError, LogUnavailableError
 from storage_backends.file.catalogue import Catalogue
-from storage_backends.file.directory import FILE_MODE, list_segments, lock_directory, prepare_directory
+from storage_backends.file.directory import FILE_MODE, list_segments, lock_directory, prepare_directory, sign_lock
 from storage_backends.file.filesystem import FileSystem
 from storage_backends.file.key_check import check_first_events
 from storage_backends.file.recovery import Recovery, scan_end
@@ -67,6 +67,7 @@ def open_directory(directory: Path, filesystem: FileSystem, unseal: Unsealer = l
                 _flush_file(segment.path, filesystem)
             filesystem.fdatasync(fd)
             filesystem.fsync(directory_fd)
+            sign_lock(lock_fd)
         except OSError as error:
             raise _opening_error(directory, error) from error
         undo.pop_all()

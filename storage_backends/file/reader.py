@@ -1,4 +1,8 @@
-"""A cursor over the segments: finds its place by the names, then reads forward block by block."""
+"""A cursor over the segments: finds its place by the names, then reads forward block by block.
+
+What is still in the ring is taken from there.  Files are read up to the place where the ring begins, and a reader that
+the ring has overtaken goes on in the file where its last batch ended, so the hand-over is exact both ways.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from pathlib import Path
 from storage_backends.codec import SealedEvent, Unsealer, blank, locked
 from storage_backends.errors import LogDamagedError, LogError, LogGapError
 from storage_backends.file.catalogue import SegmentSource
+from storage_backends.file.recent import RecentBatch, RecentBatches
 from storage_backends.file.segment import HEADER_BYTES, Segment, check_header
 from storage_backends.file.stream import FrameStream
 from storage_backends.records import Event, Record
@@ -23,8 +28,18 @@ class FileReader:
     trimmed meanwhile.
     """
 
-    def __init__(self, source: SegmentSource, from_version: int, unseal: Unsealer = locked) -> None:
+    def __init__(
+        self,
+        source: SegmentSource,
+        from_version: int,
+        unseal: Unsealer = locked,
+        recent: RecentBatches | None = None,
+    ) -> None:
         self._unseal = unseal
+        self._recent = recent
+        # The batch that comes next, and the last one read, as long as it reads from the ring.
+        self._number = recent.number_for(from_version) if recent else None
+        self._last_recent: RecentBatch | None = None
         self._source = source
         self._from_version = from_version
         self._segment = source.find(from_version)
@@ -56,6 +71,9 @@ class FileReader:
     def close(self) -> None:
         self._closed = True
         self._ready = []
+        self._close_stream()
+
+    def _close_stream(self) -> None:
         if self._stream:
             os.close(self._stream.fd)
             self._stream = None
@@ -74,6 +92,12 @@ class FileReader:
 
     def _read_block(self) -> bool:
         """Decode the next block into `_ready` (empty if all of it is skipped); False at the end of the log."""
+        if self._recent is not None and (batch := self._next_recent(self._recent)) is not None:
+            self._ready = self._unskipped([*batch.records], batch.next_version, batch.next_version + batch.events)
+            self._ready_at = 0
+            return True
+        if self._number is not None:
+            return False
         stream = self._stream or self._open(self._segment)
         expected_version = stream.next_version
         records = self._read_stream(stream)
@@ -90,8 +114,36 @@ class FileReader:
         self._ready_at = 0
         return True
 
+    def _next_recent(self, recent: RecentBatches) -> RecentBatch | None:
+        """Return the next batch from the ring; None if the file is to be read, or (`_number` is set) at the end."""
+        if self._number is None:
+            if self._stream is None:
+                return None
+            self._number = recent.number_at((self._segment.first_version, self._stream.offset_bytes))
+            if self._number is None:
+                return None
+            self._close_stream()
+        batch = recent.get(self._number)
+        if batch is not None:
+            self._number += 1
+            self._last_recent = batch
+        elif self._number < recent.end:
+            self._leave_ring()
+        return batch
+
+    def _leave_ring(self) -> None:
+        """The ring has dropped what comes next: go on in the file."""
+        self._number = None
+        batch, self._last_recent = self._last_recent, None
+        if batch is not None:
+            self._segment = batch.segment
+            self._open(batch.segment, (batch.next_version + batch.events, batch.end_bytes))
+
     def _read_stream(self, stream: FrameStream) -> list[Record]:
         end_bytes = self._source.end_bytes(self._segment, stream.fd)
+        begin = self._recent.begin if self._recent is not None else None
+        if begin is not None and begin[0] == self._segment.first_version and stream.offset_bytes < begin[1]:
+            end_bytes = begin[1]
         return stream.read(end_bytes) if self._source.ends_on_frames else stream.read_live(end_bytes)
 
     def _following(self, stream: FrameStream) -> Segment | None:
@@ -129,8 +181,8 @@ class FileReader:
                 offset_bytes=end_bytes,
             )
 
-    def _open(self, segment: Segment) -> FrameStream:
-        next_version, offset_bytes = segment.place(self._from_version)
+    def _open(self, segment: Segment, place: tuple[int, int] | None = None) -> FrameStream:
+        next_version, offset_bytes = place or segment.place(self._from_version)
         try:
             fd = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
@@ -145,8 +197,7 @@ class FileReader:
         except Exception:
             os.close(fd)
             raise
-        if self._stream:
-            os.close(self._stream.fd)
+        self._close_stream()
         self._segment = segment
         self._stream = FrameStream(fd, segment.path, offset_bytes, next_version, self._unseal_wanted)
         return self._stream

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from storage_backends.backend import Fact
 from storage_backends.errors import LogConfigurationError, LogDamagedError, LogError, LogLockedError
-from storage_backends.file.directory import FACTS_NAME, FILE_MODE, LOCK_NAME, lock_directory
+from storage_backends.file.directory import FACTS_NAME, FILE_MODE, LOCK_NAME, lock_directory, sign_lock
 from storage_backends.file.facts import load_facts, store_facts
 from storage_backends.file.inspection import SegmentInspection, inspected_segments
 from storage_backends.file.repair_plan import KeptSegment, RepairPlan, make_plan
@@ -137,6 +137,8 @@ def prepared_repair(directory: Path, time_text: str, *, dry_run: bool) -> Iterat
     except OSError as error:
         raise LogConfigurationError(f"the log in {directory} can't be locked: {error.strerror}") from error
     try:
+        if lock_fd is not None and not dry_run:
+            sign_lock(lock_fd)
         # Again: only now nobody writes any more.
         segments = inspected_segments(directory, patience_s=0)
         for segment in segments:

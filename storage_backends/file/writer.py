@@ -19,7 +19,7 @@ from storage_backends.file.directory import FILE_MODE
 from storage_backends.file.filesystem import FileSystem
 from storage_backends.file.opening import NO_SPACE, UNSYNCED_SEGMENTS_MAX, OpenedLog
 from storage_backends.file.room import CHUNK_BYTES, LOW_BYTES, ZEROS
-from storage_backends.file.segment import Segment, encode_header, segment_name
+from storage_backends.file.segment import HEADER_BYTES, Segment, encode_header, segment_name
 
 _NO_FILE_NOW = (*NO_SPACE, errno.EMFILE, errno.ENFILE)
 
@@ -31,6 +31,7 @@ class Unsynced(NamedTuple):
     current_fd: int
     with_directory: bool
     version: int
+    written_bytes: int
 
 
 class SegmentWriter:
@@ -47,26 +48,33 @@ class SegmentWriter:
         self._room_end_bytes = 0
         self._prepares_room = True
         self.changed = False
+        self.written_bytes = 0
 
-    def append(self, pieces: Sequence[bytes], next_version: int) -> None:
+    def append(self, pieces: Sequence[bytes], next_version: int) -> int:
         """Write a batch, whose first event is `next_version`, to the last segment or to a new one.
+
+        Returns the offset at which it begins there.
 
         Raises LogUnavailableError (the log is as before) or LogFailedError (it is not known how the log is).
         """
         segment = self._catalogue.last
         if self._is_full(segment, next_version):
+            begin_bytes = HEADER_BYTES
             self._begin_segment(pieces, next_version)
         else:
+            begin_bytes = segment.end_bytes
             data = b"".join(pieces)
-            self._write(self._fd, data, segment.end_bytes, segment.path)
-            segment.index.note(next_version, segment.end_bytes)
+            self._write(self._fd, data, begin_bytes, segment.path)
+            segment.index.note(next_version, begin_bytes)
             segment.end_bytes += len(data)
+        self.written_bytes += self._catalogue.last.end_bytes - begin_bytes
         self.changed = True
         self._prepare_room()
+        return begin_bytes
 
     def take_unsynced(self, version: int) -> Unsynced:
         """Return what was written since the last call; `version` is the last event of it."""
-        unsynced = Unsynced(tuple(self._finished_fds), self._fd, self._directory_changed, version)
+        unsynced = Unsynced(tuple(self._finished_fds), self._fd, self._directory_changed, version, self.written_bytes)
         self._directory_changed = False
         self.changed = False
         return unsynced

@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
+from storage_backends.backend import RingState
 from storage_backends.postgres.rows import EVENT_BYTES_MAX, check_outcome, rare_fields
 from storage_backends.records import Event, Outcome, Record
 from storage_backends.ring import EVENT_OVERHEAD_BYTES, RARE_ENTRY_BYTES
@@ -42,6 +43,11 @@ class Uncommitted:
         self.end: Key = (0, 0)
         self.entries = 0
         self.size_bytes = 0
+
+    @property
+    def state(self) -> RingState:
+        """How full it is; all that is here is not durable."""
+        return RingState(self.entries, self.size_bytes, self._entries_max, self._bytes_max, self.size_bytes)
 
     def __bool__(self) -> bool:
         return bool(self._batches)

@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from storage_backends.backend import Fact
+from storage_backends.backend import Fact, RingState
 from storage_backends.errors import LogError, LogFailedError, LogGapError, LogUnavailableError
 from storage_backends.options import LogOptions
 from storage_backends.postgres.address import Address
@@ -93,6 +93,10 @@ class PostgresLog:
     def size_bytes(self) -> int:
         """About what this log's rows occupy, indexes not counted, and what waits in memory."""
         return self._ledger.size_bytes + self._ledger.buffer.size_bytes
+
+    @property
+    def ring(self) -> RingState:
+        return self._ledger.buffer.state
 
     def append(self, records: Sequence[Record]) -> None:
         writer = self._usable()

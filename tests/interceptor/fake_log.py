@@ -7,7 +7,7 @@ from typing import Any
 
 import xxhash
 
-from storage_backends.backend import Fact
+from storage_backends.backend import Fact, RingState
 from storage_backends.errors import LogError, LogFailedError, LogUnavailableError
 from storage_backends.memory import MemoryReader
 from storage_backends.records import Outcome, Record
@@ -26,7 +26,7 @@ class FakeBackend:
     def __init__(self, url: str = "fake:") -> None:
         self.url = url
         self.keeps_what_it_takes = True
-        self.ring = Ring(65_536, 64 * 1024 * 1024)
+        self.records = Ring(65_536, 64 * 1024 * 1024)
         self.durable_version = 0
         self.calls: list[str] = []
         self.batches: list[list[Record]] = []
@@ -41,15 +41,19 @@ class FakeBackend:
 
     @property
     def first_version(self) -> int:
-        return self.ring.first_version
+        return self.records.first_version
 
     @property
     def last_version(self) -> int:
-        return self.ring.last_version
+        return self.records.last_version
 
     @property
     def size_bytes(self) -> int:
-        return self.ring.size_bytes
+        return self.records.size_bytes
+
+    @property
+    def ring(self) -> RingState:
+        return RingState(self.last_version, self.records.size_bytes, 65_536, 64 * 1024 * 1024, 100)
 
     @property
     def syncs_under_way(self) -> int:
@@ -58,7 +62,7 @@ class FakeBackend:
     def append(self, records: Sequence[Record]) -> None:
         if self.fail_append is not None:
             raise self.fail_append
-        self.ring.append(records)
+        self.records.append(records)
         self.batches.append(list(records))
 
     def sync(self, done: SyncDone) -> None:
@@ -75,10 +79,10 @@ class FakeBackend:
         done(error)
 
     def reader(self, from_version: int) -> MemoryReader:
-        return MemoryReader(self.ring, self.ring.position(from_version))
+        return MemoryReader(self.records, self.records.position(from_version))
 
     def trim(self, below_version: int) -> None:
-        self.ring.trim(below_version)
+        self.records.trim(below_version)
 
     def load_facts(self) -> dict[str, Fact]:
         return dict(self.facts)

@@ -274,3 +274,32 @@ def test_a_fake_backend_keeps_the_protocol() -> None:
     backend.append([event(2)])
     backend.complete()
     assert backend.durable_version == 1
+
+
+async def test_what_a_sync_covers_and_how_old_the_oldest_undurable_record_is(
+    make_plane: MakePlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rule 2: metrics show what is not durable yet."""
+    now_s = 100.0
+    monkeypatch.setattr("interceptor.journal.monotonic", lambda: now_s)
+    plane = make_plane()
+    assert plane.journal.durable_lag_s == 0.0
+    plane.journal.append([event(1)])
+    now_s = 101.0
+    plane.journal.append([event(2)])
+    now_s = 103.0
+    assert plane.journal.durable_lag_s == 3.0
+    plane.backend.complete()
+    assert plane.journal.durable_lag_s == 2.0, "event 2 is the oldest now, and its sync has started"
+    plane.backend.complete()
+    assert plane.journal.durable_lag_s == 0.0
+    assert plane.counters.spill_events.total == 2
+    assert plane.counters.spill_bytes.total == 200
+
+
+async def test_a_limit_that_the_log_has_reached_is_counted(make_plane: MakePlane) -> None:
+    plane = make_plane()
+    plane.backend.fail_append = LogUnavailableError("fake: full", limit="ring_events_max")
+    with pytest.raises(LogUnavailableError):
+        plane.journal.append([event(1)])
+    assert plane.counters.limits_reached["ring_events_max"] == 1

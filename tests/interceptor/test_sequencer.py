@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
 from interceptor.exchange import RecordedExchange
-from storage_backends.records import Event
+from storage_backends.records import Event, Record
 from tests.interceptor.conftest import DataPlane, MakePlane
 from tests.interceptor.fake_log import FAILED, UNAVAILABLE, filled, records_of
 from tests.interceptor.fakes import FakeClient, answer_of, get, ok, turn
@@ -134,3 +135,24 @@ async def test_the_end_of_the_last_event_in_flight_is_told(plane: DataPlane) -> 
     assert told == []
     plane.gate.settle(plane.delivered[1], answer_of(ok()), b"", 0)
     assert told == [0]
+
+
+async def test_a_request_that_the_log_cannot_hold_is_refused_alone(plane: DataPlane) -> None:
+    """Rule 3: a 413 means that nothing happened; the ones around it get versions without a gap (rule 1)."""
+    append = plane.backend.append
+
+    def limited(records: Sequence[Record]) -> None:
+        if any(type(record) is Event and len(record.body) > 1_000 for record in records):
+            raise ValueError("a row holds 1000 bytes")
+        append(records)
+
+    plane.backend.append = limited  # type: ignore[method-assign]
+    client = FakeClient()
+    exchanges = [plane.request("/", b"x" * length, client=client) for length in (1, 2_000, 3)]
+    for exchange in exchanges:
+        plane.sequencer.sequence(exchange)
+    await turn()
+    assert [len(each.event.body) for each in plane.delivered] == [1, 3]
+    assert [each.event.version for each in plane.delivered] == [1, 2]
+    assert (exchanges[1].refused, exchanges[0].refused) == (True, False)
+    assert plane.sequencer.outstanding_events == 2

@@ -6,6 +6,9 @@ import os
 
 import pytest
 
+from storage_backends.file import FileLog
+from storage_backends.file.recent import RecentBatches
+
 PREPARE = "pwrite of zeros"
 
 
@@ -53,6 +56,12 @@ class FaultyFileSystem:
     def unlink(self, path: str) -> None:
         self._fault("unlink")
         os.unlink(path)
+
+
+def without_ring(log: FileLog) -> FileLog:
+    """Make the log's readers take all but the last batch from the files."""
+    log._recent = RecentBatches(1, 1)
+    return log
 
 
 @pytest.fixture

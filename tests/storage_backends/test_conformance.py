@@ -6,6 +6,9 @@ from pathlib import Path
 
 from storage_backends import LogBackend, open_log
 from storage_backends.conformance import LogConformance
+from storage_backends.file import FileLog
+from storage_backends.options import LogOptions
+from tests.storage_backends.conftest import without_ring
 
 
 class TestMemoryLog(LogConformance):
@@ -23,3 +26,8 @@ class TestFileLog(LogConformance):
 class TestFileLogOfTinySegments(LogConformance):
     def open(self, place: Path) -> LogBackend:
         return open_log(f"file://{place}", segment_bytes_max=1)
+
+
+class TestFileLogWithHardlyARing(LogConformance):
+    def open(self, place: Path) -> LogBackend:
+        return without_ring(FileLog(f"file://{place}", place, LogOptions()))

@@ -17,6 +17,7 @@ from storage_backends.file import FileLog, open_file_log_readonly
 from storage_backends.file import reader as reader_module
 from storage_backends.options import LogOptions
 from storage_backends.records import Event, Outcome
+from tests.storage_backends.conftest import without_ring
 
 KIBIBYTE = 1024
 WRITER = """
@@ -33,7 +34,7 @@ while True:
 
 
 def open_log(place: Path, segment_bytes_max: int = 64 * KIBIBYTE) -> FileLog:
-    return FileLog(f"file://{place}", place, LogOptions(segment_bytes_max=segment_bytes_max))
+    return without_ring(FileLog(f"file://{place}", place, LogOptions(segment_bytes_max=segment_bytes_max)))
 
 
 def segments(place: Path) -> list[Path]:
@@ -208,6 +209,7 @@ async def test_a_killed_writer_loses_nothing_that_append_had_taken(batches: int,
 async def test_skipping_lets_others_have_their_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = open_log(tmp_path, 1 << 30)
     log.append([event(version, b"x" * 10_000) for version in range(1, 201)])
+    log.append([Outcome(200, 200, 1, 2)])
     turns = 0
 
     async def turn(_: float) -> None:

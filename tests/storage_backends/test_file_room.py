@@ -20,7 +20,7 @@ from storage_backends.file.segment import HEADER_BYTES
 from storage_backends.file.tolerant_view import TolerantFileView
 from storage_backends.options import LogOptions
 from storage_backends.records import Outcome
-from tests.storage_backends.conftest import PREPARE
+from tests.storage_backends.conftest import PREPARE, without_ring
 
 if TYPE_CHECKING:
     from tests.storage_backends.conftest import FaultyFileSystem
@@ -206,8 +206,10 @@ async def test_room_in_the_place_of_a_last_record_is_damage(place: Path) -> None
 
 async def test_zeros_before_the_writers_own_end_are_damage(tmp_path: Path) -> None:
     log = open_log(tmp_path)
-    log.append(events(1, 3))
-    os.truncate(segments(tmp_path)[0], log.size_bytes - 3)
+    without_ring(log).append(events(1, 3))
+    written_bytes = log.size_bytes
+    log.append(events(4, 4))
+    os.truncate(segments(tmp_path)[0], written_bytes - 3)
     os.truncate(segments(tmp_path)[0], log.size_bytes + 4096)
     with pytest.raises(LogDamagedError):
         await read_all(log.reader(1))

@@ -16,12 +16,21 @@ from tests.storage_backends.sealing import (
 )
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])
+@pytest.mark.parametrize("mode", [0o604, 0o660, 0o644, 0o444])
 def test_a_key_file_that_others_can_read_is_refused(key_file: KeyFile, mode: int) -> None:
     path = key_file("k1")
     path.chmod(mode)
-    with pytest.raises(LogConfigurationError, match=rf"can be read by others \(mode {mode:04o}\): chmod 600"):
+    with pytest.raises(
+        LogConfigurationError, match=rf"can be read by everybody or written by others \(mode {mode:04o}\): chmod 600"
+    ):
         load_keyring(path)
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o440, 0o640])
+def test_a_group_may_read_it_as_kubernetes_mounts_secrets(key_file: KeyFile, mode: int) -> None:
+    path = key_file("k1")
+    path.chmod(mode)
+    assert load_keyring(path) is not None
 
 
 SHORT = base64.b64encode(b"s" * 31).decode()

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import pytest
 
 from storage_backends import LogBackend, LogReader, open_log
-from storage_backends.backend import Fact
+from storage_backends.backend import Fact, RingState
 from storage_backends.conformance import LogConformance
 from storage_backends.errors import LogError
 from storage_backends.records import Record
@@ -98,6 +98,10 @@ class DistantLog:
     @property
     def size_bytes(self) -> int:
         return self._log.size_bytes
+
+    @property
+    def ring(self) -> RingState:
+        return self._log.ring
 
     def append(self, records: Sequence[Record]) -> None:
         self._elsewhere.call(self._log.append, records)
