@@ -13,11 +13,14 @@ from interceptor.admission import Admission
 from interceptor.checkpoint.checkpoint import Checkpoint
 from interceptor.checkpoint.service import Checkpoints
 from interceptor.counters import Counters
+from interceptor.distribution import distribution, lane_count
 from interceptor.errors import ConfigurationError, DrainTimeoutError, NotPossibleNowError
 from interceptor.hold import Hold
 from interceptor.journal import Journal
 from interceptor.lane import Lane
+from interceptor.lane_watch import LaneWatch
 from interceptor.listener import Listener
+from interceptor.order import OrderKind
 from interceptor.passages import Passages
 from interceptor.projector import Progress, Projector
 from interceptor.recovery import Recovery
@@ -54,6 +57,7 @@ class Ambassador:
         """
         detection = settings.effective_detection()
         settings.retention.check_possible(holds_state=settings.checkpoint.engine != "mark")
+        settings.lane_count()
         router = Router(record_all=settings.record_all, bypass=settings.bypass, admin_same=settings.admin is None)
         if settings.command:
             ensure_nobody_listens(settings.target)
@@ -80,10 +84,13 @@ class Ambassador:
         self.supervisor = Supervisor(list(settings.command), self._target_exited) if settings.command else None
         self.checkpoints = Checkpoints(settings, self.journal, self.supervisor)
         self.detector = self._make_detector(detection)
-        self.lane = Lane(
-            settings.target, limits, self.counters, on_lost=self._lane_lost, confirm=lambda: self.recovery.confirm()
-        )
-        self.projector = Projector([self.lane])
+        lanes = [
+            Lane(
+                settings.target, limits, self.counters, on_lost=self._lane_lost, confirm=lambda: self.recovery.confirm()
+            )
+            for _ in range(lane_count(settings.order, settings.lane_count()))
+        ]
+        self.projector = Projector(lanes, limits, distribution(settings.order, lanes, self.counters))
         self.sequencer = Sequencer(self.journal, loop, self.projector.deliver)
         self.gate.sequencer = self.sequencer
         self.passages = Passages(
@@ -106,6 +113,9 @@ class Ambassador:
         self.stopping = False
         self._was_active = False
         self._deadlines: asyncio.TimerHandle | None = None
+        self._lane_watch = (
+            LaneWatch(lanes[0], self.counters, DEADLINES_S) if settings.order.kind is OrderKind.TOTAL else None
+        )
         self.checkpoints.attach(self.machine, self.hold, self.recovery.standing, self._close_connections)
         self.journal.on_failed = self._log_failed
         self.machine.add_listener(self._state_changed)
@@ -124,6 +134,8 @@ class Ambassador:
             "listening on %s for the target at %s, log %s (%s), last version %d", self.listen_address,
             self.settings.target, self.settings.log_url, self.settings.durability.value, self.journal.last_version,
         )  # fmt: skip
+        if self.settings.order.kind is not OrderKind.TOTAL:
+            logger.info("order %s, %d lanes", self.settings.order.text, len(self.projector.lanes))
 
     async def stop(self) -> None:
         """The orderly shutdown: serve on, stop listening, drain, flush, mark the log clean, end the target."""
@@ -142,7 +154,8 @@ class Ambassador:
         await self._close_log(clean)
         self.listener.abort_all()
         await self.passages.close()
-        await self.lane.close()
+        for lane in self.projector.lanes:
+            await lane.close()
         if self._deadlines is not None:
             self._deadlines.cancel()
         if self.supervisor is not None:
@@ -212,7 +225,7 @@ class Ambassador:
             raise NotPossibleNowError(f"{target} is the live target: leave target= out to project into it")
         return project_into_scratch(
             self.journal, target, self.settings.limits, self.recovery.quarantined.versions, from_version or 1,
-            to_version or self.journal.last_version,
+            to_version or self.journal.last_version, self.settings.order, self.settings.lane_count(),
         )  # fmt: skip
 
     def describe(self) -> dict[str, object]:
@@ -244,8 +257,13 @@ class Ambassador:
                 "since": recovery.standing.since_s,
                 "pid": self.supervisor.pid if self.supervisor else None,
                 "supervised": self.supervisor is not None,
-                "serial": self.lane.serial,
+                "serial": any(lane.serial for lane in self.projector.lanes),
             },
+            "order": self.settings.order.text,
+            "lanes": [
+                {"pending": lane.pending, "connected": lane.connected, "serial": lane.serial}
+                for lane in self.projector.lanes
+            ],
             "log": {
                 "url": _without_password(self.settings.log_url),
                 "durability": self.settings.durability.value,
@@ -273,8 +291,9 @@ class Ambassador:
         return ConnectionDetector()
 
     async def _close_connections(self) -> None:
-        """Close every connection to the target: the idle lane, the pool, and what has left HTTP."""
-        self.lane.close_idle()
+        """Close every connection to the target: the idle lanes, the pool, and what has left HTTP."""
+        for lane in self.projector.lanes:
+            lane.close_idle()
         await self.passages.cut_all()
 
     def _lane_lost(self, lane: Lane, reason: str) -> None:
@@ -305,14 +324,18 @@ class Ambassador:
             self.admission.close()
         if new is State.AWAITING:
             self.passages.close_idle()
-        self.lane.draining = False
+        for lane in self.projector.lanes:
+            lane.draining = False
+            if new is State.DRAINING:
+                lane.drain()
         if new is State.DRAINING:
-            self.lane.drain()
             self.hold.check_drained()
 
     def _check_deadlines(self) -> None:
         self.admission.expire()
         self.projector.refuse_overdue(monotonic() - self.settings.limits.answer_timeout_s)
+        if self._lane_watch is not None:
+            self._lane_watch.look(self.gate.answered_version)
         self._deadlines = asyncio.get_running_loop().call_later(DEADLINES_S, self._check_deadlines)
 
     def _check_versions(self, from_version: int | None, to_version: int | None) -> None:

@@ -46,6 +46,7 @@ class Counters:
         "hold_time",
         "holds_ended",
         "lane_connections",
+        "lane_waiting_s",
         "limits_reached",
         "now_s",
         "quarantined",
@@ -62,6 +63,7 @@ class Counters:
         "tunnels",
         "uncertain",
         "unrecorded",
+        "without_key",
     )
 
     def __init__(self) -> None:
@@ -90,4 +92,6 @@ class Counters:
         self.uncertain = 0
         self.resent = 0
         self.lane_connections = 0
+        self.lane_waiting_s = 0.0
+        self.without_key = 0
         self.spooled_bytes = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import cast
 
@@ -52,6 +52,10 @@ class Lane:
         self.serial = False
         # How many events may be under way at once: 1 while the culprit of repeated deaths is looked for.
         self.window_events: int | None = None
+        # The connection was lost, and the owner has not judged that yet: nothing is sent.
+        self.lost = False
+        self._lost_idle = False
+        self._lost_unanswered: list[Delivery] = []
         # Something waits for the lane to be empty: the target does not wait for slow clients.
         self.draining = False
         self.on_room: Callable[[], None] | None = None
@@ -59,14 +63,15 @@ class Lane:
         self._confirm = confirm
         self._queue: deque[Delivery] = deque()
         self._connection: LaneConnection | None = None
-        self._connecting = False
+        self._connecting: asyncio.Task[None] | None = None
         self._single_answers = 0
         self._tasks = TaskGroup("lane")
 
     @property
     def pending(self) -> int:
         """Events that were handed over and are not answered."""
-        return len(self._queue) + (len(self._connection.in_flight) if self._connection is not None else 0)
+        connection = self._connection
+        return len(self._queue) + (len(connection.in_flight if connection is not None else self._lost_unanswered))
 
     @property
     def queued(self) -> int:
@@ -78,13 +83,18 @@ class Lane:
         return self._connection is not None
 
     @property
+    def lost_idle(self) -> bool:
+        """Whether an established connection was lost on which nothing was unanswered."""
+        return self.lost and self._lost_idle
+
+    @property
     def oldest(self) -> Delivery | None:
         """The first unanswered event."""
         if self._connection is not None and self._connection.in_flight:
             return self._connection.in_flight[0]
         return self._queue[0] if self._queue else None
 
-    def send(self, deliveries: list[Delivery]) -> None:
+    def send(self, deliveries: Sequence[Delivery]) -> None:
         """Deliver, behind everything that was handed over before."""
         connection = self._connection
         if connection is None or self._queue or self.serial or self.window_events is not None or connection.stale():
@@ -99,10 +109,10 @@ class Lane:
     def pump(self) -> None:
         """Send what waits, as far as connection and window allow."""
         connection = self._connection
-        if not self._queue and connection is not None:
+        if self.lost or (not self._queue and connection is not None):
             return
         if connection is None or connection.stale():
-            if not self._connecting and self._queue:
+            if self._queue:
                 self.connect()
             return
         room = 1 if self.serial else self.window_events
@@ -117,19 +127,17 @@ class Lane:
 
     def connect(self) -> None:
         """Open a connection (a new one, where one is open)."""
-        if self._connecting:
+        if self._connecting is not None:
             return
-        self._connecting = True
         self._drop_connection()
-        self._tasks.start(self._connect())
+        self._connecting = self._tasks.start(self._connect())
 
     def take_back(self) -> list[Delivery]:
         """Close the connection and return everything unanswered, in order: the incarnation is over."""
-        unanswered: list[Delivery] = []
-        if self._connection is not None:
-            unanswered.extend(self._connection.give_back())
-            self._drop_connection()
-        unanswered.extend(self._queue)
+        if self._connecting is not None:
+            self._connecting.cancel()
+            self._connecting = None
+        unanswered = [*self.take_back_sent(), *self._queue]
         self._queue.clear()
         self.serial = False
         self._single_answers = 0
@@ -137,15 +145,16 @@ class Lane:
 
     def take_back_sent(self) -> list[Delivery]:
         """Return what was sent and not answered; what was not sent stays for the next connection."""
-        if self._connection is None:
-            return []
-        sent = self._connection.give_back()
-        self._drop_connection()
+        sent, self._lost_unanswered = self._lost_unanswered, []
+        self.lost = False
+        if self._connection is not None:
+            sent.extend(self._connection.give_back())
+            self._drop_connection()
         return sent
 
     def refuse_overdue(self, arrived_before_s: float) -> None:
         """Answer 504 to the clients of events that have been under way for too long; the events themselves go on."""
-        in_flight = self._connection.in_flight if self._connection is not None else ()
+        in_flight = self._connection.in_flight if self._connection is not None else self._lost_unanswered
         for delivery in (*in_flight, *self._queue):
             if not delivery.take_overdue(arrived_before_s):
                 break
@@ -171,19 +180,19 @@ class Lane:
             async with asyncio.timeout(self.limits.connect_timeout_s):
                 _, connection = await self.target.connect(lambda: LaneConnection(self))
         except (OSError, TimeoutError) as error:
-            self._connecting = False
+            self._connecting = None
             if isinstance(error, TimeoutError):
                 self.counters.limits_reached["connect_timeout_s"] += 1
-            self._on_lost(self, f"no connection to the target at {self.target}: {error or 'timed out'}")
+            self._lose(f"no connection to the target at {self.target}: {error or 'timed out'}")
             return
-        self._connecting = False
+        self._connecting = None
         self.counters.lane_connections += 1
         self._connection = connection
         if not self._confirm():
-            self._on_lost(self, "another incarnation took the connection")
+            self._lose("another incarnation took the connection")
             return
         if connection.lost_reason is not None:
-            self._on_lost(self, connection.lost_reason)
+            self._lose(connection.lost_reason)
             return
         self.pump()
         if self.on_room is not None:
@@ -194,7 +203,7 @@ class Lane:
     def connection_lost(self, connection: LaneConnection, reason: str) -> None:
         """The connection broke without having said so."""
         if connection is self._connection:
-            self._on_lost(self, reason)
+            self._lose(reason)
 
     def connection_closes(self, connection: LaneConnection) -> None:
         """The target said that it reads no more: what was behind the last answer goes on a new connection."""
@@ -216,6 +225,15 @@ class Lane:
             self.pump()
         if self.on_room is not None:
             self.on_room()
+
+    def _lose(self, reason: str) -> None:
+        connection = self._connection
+        self.lost = True
+        if connection is not None:
+            self._lost_unanswered = connection.give_back()
+            self._drop_connection()
+        self._lost_idle = connection is not None and not self._lost_unanswered
+        self._on_lost(self, reason)
 
     def _drop_connection(self) -> None:
         connection, self._connection = self._connection, None
@@ -247,7 +265,7 @@ class LaneConnection(asyncio.Protocol):
             not self.in_flight and self.answered > 0 and monotonic() - self._used_s > self._lane.limits.lane_idle_max_s
         )
 
-    def send(self, deliveries: list[Delivery]) -> None:
+    def send(self, deliveries: Sequence[Delivery]) -> None:
         """Write events, in order, in one piece."""
         parts = []
         for delivery in deliveries:

@@ -127,11 +127,8 @@ class Projection:
         self._machine.apply(Cause.TARGET_LOST)
         self._standing.uncertain = None
         self._projector.keep(sent)
-        self._quarantined.blame([*sent, *self._projector.take_back()])
-
-    def take_back_sent(self) -> list[Delivery]:
-        """Return what the lanes have sent and what was not answered; the rest stays with them."""
-        return [delivery for lane in self._projector.lanes for delivery in lane.take_back_sent()]
+        unanswered = [*sent, *self._projector.take_back()]
+        self._quarantined.blame(sorted(unanswered, key=lambda delivery: delivery.event.version))
 
     def will_not_be_answered(self, versions: Sequence[int]) -> None:
         """A living target has closed the connection on these."""
@@ -147,7 +144,7 @@ class Projection:
                 logger.warning("the target died during the recovery: %s", reason)
                 self.lost()
                 return True
-            sent = self.take_back_sent()
+            sent = self._projector.take_back_sent()
             if [version in self._never_answered for version in versions_of(sent)] == [True]:
                 # It was alone under way, so nothing else is in doubt: it goes on as it did the first time.
                 self._pass_over(sent[0], reason)

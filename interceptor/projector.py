@@ -13,19 +13,19 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from interceptor.delivery import Delivery
+from interceptor.distribution import Distribution
 from interceptor.divergence import OutcomeComparison
 from interceptor.errors import TargetLostError
 from interceptor.exchange import RecordedExchange
 from interceptor.lane import Lane
+from interceptor.limits import Limits
 from interceptor.wire.answer import Answer
 from storage_backends.backend import LogReader
 from storage_backends.records import Event, Outcome, Record
 
-# What one read of the log brings, and how much may be under way during a replay.
+# What one read of the log brings.
 BATCH_EVENTS_MAX = 512
 BATCH_BYTES_MAX = 1024 * 1024
-REPLAY_PENDING_EVENTS_MAX = 1_024
-REPLAY_PENDING_BYTES_MAX = 8 * 1024 * 1024
 
 
 @dataclass
@@ -110,14 +110,19 @@ class Replay:
 
 
 class Projector:
-    """Delivers to the target behind `lanes`.  `route` chooses an event's lane by its position among them."""
+    """Delivers to the target behind `lanes`.  `distribution` chooses among them; None where there is only one."""
 
-    def __init__(self, lanes: Sequence[Lane], route: Callable[[Event], int] | None = None) -> None:
+    def __init__(self, lanes: Sequence[Lane], limits: Limits, distribution: Distribution | None = None) -> None:
         self.lanes = lanes
         self.delivered_version = 0
         self.in_step = False
         self.progress: Progress | None = None
-        self._route = route
+        self._distribution = distribution
+        self._send: Callable[[Sequence[Delivery]], None] = (
+            self._send_down_the_lane if distribution is None else distribution.send
+        )
+        self._replay_events_max = limits.replay_lane_events_max * len(lanes)
+        self._replay_bytes_max = limits.replay_bytes_max
         # Live events that were sequenced and that this incarnation has not got yet.
         self._waiting: dict[int, RecordedExchange] = {}
         self._pending_bytes = 0
@@ -128,13 +133,14 @@ class Projector:
     @property
     def pending(self) -> int:
         """Events handed to the lanes and not answered."""
-        return sum(lane.pending for lane in self.lanes)
+        in_lanes = sum(lane.pending for lane in self.lanes)
+        return in_lanes if self._distribution is None else in_lanes + self._distribution.queued
 
     def deliver(self, batch: list[RecordedExchange]) -> None:
         """Take newly sequenced events, in order."""
         if self.in_step:
             self.delivered_version = batch[-1].event.version
-            self._send(batch)  # type: ignore[arg-type]
+            self._send(batch)
         else:
             for exchange in batch:
                 self._waiting[exchange.event.version] = exchange
@@ -153,8 +159,40 @@ class Projector:
             unanswered = lane.take_back()
             sent_unanswered.extend(unanswered[: len(unanswered) - queued])
             self.keep(unanswered)
-        sent_unanswered.sort(key=lambda delivery: delivery.event.version)
+        if self._distribution is not None:
+            self.keep(self._distribution.take_back())
+        sent_unanswered.sort(key=_version)
         return sent_unanswered
+
+    def suspects(self, sent_unanswered: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Return those that the target may have been working on when it died: the first of each lane."""
+        if self._distribution is None:
+            return sent_unanswered[:1]
+        return self._distribution.suspects(sent_unanswered)
+
+    def take_back_lost(self) -> list[Delivery]:
+        """The incarnation lives and has closed connections: return what was sent on these and not answered."""
+        lost = [delivery for lane in self.lanes if lane.lost for delivery in lane.take_back_sent()]
+        return sorted(lost, key=_version)
+
+    def take_back_sent(self) -> list[Delivery]:
+        """Close every connection; return what was sent and not answered.  What was not sent stays."""
+        return sorted((delivery for lane in self.lanes for delivery in lane.take_back_sent()), key=_version)
+
+    def forgives_idle_close(self, lane: Lane) -> bool:
+        """Forget the loss of a lane that was idle, if others stand: the target lives.  Return whether that was so."""
+        if not lane.lost_idle or not any(other.connected for other in self.lanes):
+            return False
+        lane.take_back_sent()
+        lane.pump()
+        return True
+
+    def go_on(self) -> None:
+        """Send what waits: the target lives."""
+        for lane in self.lanes:
+            lane.pump()
+        if self._distribution is not None:
+            self._distribution.send([])
 
     def keep(self, deliveries: Sequence[Delivery]) -> None:
         """Take live events back that were sent and not answered: they wait for the next incarnation."""
@@ -172,6 +210,8 @@ class Projector:
         """Answer 504 to the clients of events that have been under way for too long; the events themselves go on."""
         for lane in self.lanes:
             lane.refuse_overdue(arrived_before_s)
+        if self._distribution is not None:
+            self._distribution.refuse_overdue(arrived_before_s)
         for exchange in self._waiting.values():
             exchange.take_overdue(arrived_before_s)
 
@@ -206,8 +246,7 @@ class Projector:
         progress = self.progress = Progress(from_version, to_version())
         self._next_version = from_version
         self._lost_reason = None
-        for lane in self.lanes:
-            lane.on_room = self._wake
+        self._call_on_room(self._wake)
         try:
             while True:
                 records = await reader.next_batch(BATCH_EVENTS_MAX, BATCH_BYTES_MAX)
@@ -221,8 +260,7 @@ class Projector:
                 if to_version() < self._next_version and (not records or not progress.comparison.unresolved):
                     break
         finally:
-            for lane in self.lanes:
-                lane.on_room = None
+            self._call_on_room(None)
         self.delivered_version = progress.to_version
         progress.ended_s = monotonic()
         return progress
@@ -283,8 +321,9 @@ class Projector:
         if not batch:
             return
         self._send(batch)
+        # A slow lane collects what is behind it, and the others go on until that is the whole of the room.
         await self._until(
-            lambda: self.pending < REPLAY_PENDING_EVENTS_MAX and self._pending_bytes < REPLAY_PENDING_BYTES_MAX
+            lambda: self.pending < self._replay_events_max and self._pending_bytes < self._replay_bytes_max
         )
 
     async def _deliver_serially(self, before: list[Delivery], event: Event, progress: Progress) -> None:
@@ -294,15 +333,14 @@ class Projector:
         self._send([self._delivery_of(event, progress)])
         await self._until(lambda: self.pending == 0)
 
-    def _send(self, batch: list[Delivery]) -> None:
-        if self._route is None:
-            self.lanes[0].send(batch)
-            return
-        by_lane: dict[int, list[Delivery]] = {}
-        for delivery in batch:
-            by_lane.setdefault(self._route(delivery.event), []).append(delivery)
-        for position, deliveries in by_lane.items():
-            self.lanes[position].send(deliveries)
+    def _send_down_the_lane(self, batch: Sequence[Delivery]) -> None:
+        self.lanes[0].send(batch)
+
+    def _call_on_room(self, wake: Callable[[], None] | None) -> None:
+        if self._distribution is None:
+            self.lanes[0].on_room = wake
+        else:
+            self._distribution.on_room(wake)
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while self._lost_reason is None and not condition():
@@ -317,3 +355,7 @@ class Projector:
     def _wake(self) -> None:
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
+
+
+def _version(delivery: Delivery) -> int:
+    return delivery.event.version

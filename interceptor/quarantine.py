@@ -33,11 +33,11 @@ class Quarantined:
             self.versions.update(version for version in quarantined if isinstance(version, int))
 
     def blame(self, unanswered: Sequence[Delivery]) -> None:
-        """The target died with these sent and unanswered: quarantine the first of them, if it has come to that."""
+        """The target died with these sent and unanswered: quarantine one of them, if it has come to that."""
         if unanswered:
             first, last = unanswered[0].event.version, unanswered[-1].event.version
             logger.info("the target died with the events %d to %d unanswered", first, last)
-        guilty = self.poison.died_with(unanswered)
+        guilty = self.poison.died_with(unanswered, self._projector.suspects(unanswered))
         if guilty is not None:
             self._quarantine(guilty)
 

@@ -63,6 +63,7 @@ class Recovery:
         self._detector = detector
         self._supervisor = supervisor
         self._exit_seen_s = 0.0
+        self._losses = 0
         self._counters = counters
         self._projection = Projection(
             machine, journal, projector, detector, supervisor, self.standing, self.quarantined, counters,
@@ -86,6 +87,9 @@ class Recovery:
 
     def lane_lost(self, lane: Lane, reason: str) -> None:
         """The ordered connection broke, or could not be made: hold everything at once, then judge."""
+        if not self._detector.awaits_connection and self._projector.forgives_idle_close(lane):
+            return
+        self._losses += 1
         self._detector.connection_lost()
         self._suspect(reason)
 
@@ -168,7 +172,7 @@ class Recovery:
             if self._detector.awaits_connection:
                 continue
             state = self._machine.state
-            lane_open = all(lane.connected for lane in self._projector.lanes)
+            lane_open = any(lane.connected for lane in self._projector.lanes)
             if state in (State.ACTIVE, State.HELD) and not lane_open and not self.confirm():
                 self._suspect("the target's listening socket changed")
             elif state is State.AWAITING and self.standing.problem is not None and self._incidents.empty():
@@ -196,7 +200,11 @@ class Recovery:
 
     async def _judge(self, incident: Incident) -> None:
         assert self.standing.identity is not None
-        verdict = await judge_loss(self._detector, self.standing.identity)
+        verdict, losses = Verdict.SAME, -1
+        while verdict is Verdict.SAME and losses != self._losses:
+            # Each loss of another lane meanwhile is worth a settled look of its own.
+            losses = self._losses
+            verdict = await judge_loss(self._detector, self.standing.identity)
         if self._machine.state is State.FAILED:
             # The log has failed meanwhile: nothing will be delivered again, so nobody needs to wait.
             for delivery in self._projector.take_back():
@@ -210,7 +218,7 @@ class Recovery:
             self._counters.detection.observe(incident.detected_after_s)
             await self._recover(incident)
             return
-        sent = self._projection.take_back_sent()
+        sent = self._projector.take_back_lost()
         if sent and self._supervisor is not None:
             logger.warning(
                 "%s with %d events unanswered, and the target lives: it is started anew, because what it had done with "
@@ -222,8 +230,7 @@ class Recovery:
         if sent:
             self._give_up(incident.reason, sent)
         self._machine.apply(Cause.SAME_INCARNATION)
-        for lane in self._projector.lanes:
-            lane.pump()
+        self._projector.go_on()
 
     def _give_up(self, reason: str, sent: Sequence[Delivery]) -> None:
         """A living target that we can't restart has closed the connection on these: they are not sent again."""

@@ -10,25 +10,36 @@ from collections.abc import AsyncIterator, Container
 
 from interceptor.address import Target
 from interceptor.counters import Counters
+from interceptor.distribution import distribution, lane_count
 from interceptor.errors import TargetLostError
 from interceptor.journal import Journal
 from interceptor.lane import Lane
 from interceptor.limits import Limits
+from interceptor.order import Order
 from interceptor.projector import Progress, Projector
 
 PROGRESS_EVERY_S = 0.2
 
 
 async def project_into_scratch(
-    journal: Journal, target: Target, limits: Limits, skip: Container[int], from_version: int, to_version: int
-) -> AsyncIterator[Progress]:
+    journal: Journal, target: Target, limits: Limits, skip: Container[int], from_version: int, to_version: int,
+    order: Order, lanes_asked: int,
+) -> AsyncIterator[Progress]:  # fmt: skip
     """Deliver from_version … to_version to `target`; yields progress several times a second and at the end.
 
     Raises TargetLostError when the copy breaks the connection (it is not started again), and the log's errors.
     """
     counters = Counters()
-    lane = Lane(target, limits, counters, on_lost=lambda _, reason: projector.interrupt(reason), confirm=lambda: True)
-    projector = Projector([lane])
+
+    def lost(lane: Lane, reason: str) -> None:
+        if not projector.forgives_idle_close(lane):
+            projector.interrupt(reason)
+
+    lanes = [
+        Lane(target, limits, counters, on_lost=lost, confirm=lambda: True)
+        for _ in range(lane_count(order, lanes_asked))
+    ]
+    projector = Projector(lanes, limits, distribution(order, lanes, counters))
     reader = journal.reader(from_version)
     work = asyncio.get_running_loop().create_task(projector.catch_up(reader, from_version, lambda: to_version, skip))
     try:
@@ -43,4 +54,5 @@ async def project_into_scratch(
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
         reader.close()
-        await lane.close()
+        for lane in lanes:
+            await lane.close()

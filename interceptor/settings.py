@@ -13,6 +13,7 @@ from interceptor.errors import ConfigurationError
 from interceptor.incident import OnUnclean
 from interceptor.journal import Durability
 from interceptor.limits import Limits
+from interceptor.order import Order
 from interceptor.retention import Retention
 from interceptor.target.whereabouts import is_local
 from interceptor.target_tls import TargetTls
@@ -37,6 +38,8 @@ class Settings:
     target_tls: TargetTls | None = None
     durability: Durability = Durability.STRICT
     record_all: bool = True
+    order: Order = field(default_factory=Order)
+    lanes: int | None = None
     bypass: Sequence[str] = ()
     detection: Detection | None = None
     on_unclean: OnUnclean = OnUnclean.ASSUME_APPLIED
@@ -46,6 +49,10 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     log_options: dict[str, int] = field(default_factory=dict)
     log_key_file: Path | None = None
+
+    def lane_count(self) -> int:
+        """Return how many lanes to use.  Raises ConfigurationError where so many can't be."""
+        return self.order.lanes(self.lanes, self.limits.lanes_max)
 
     def effective_detection(self) -> Detection:
         """Return how deaths are detected; by the listening socket where the target is local.

@@ -71,13 +71,34 @@ class _AmbassadorCollector(Collector):
             "interceptor_tunnels", "Upgraded connections now.", value=self._ambassador.passages.tunnels
         )
         yield CounterMetricFamily(
-            "interceptor_lane_connections", "Connections of the ordered lane.", value=counters.lane_connections
+            "interceptor_lane_connections", "Connections of the ordered lanes.", value=counters.lane_connections
         )
+        yield from self._lanes()
         yield CounterMetricFamily(
             "interceptor_resent", "Events sent again behind an announced close.", value=counters.resent
         )
         yield CounterMetricFamily(
             "interceptor_answer_spooled_bytes", "Bytes that waited in files.", value=counters.spooled_bytes
+        )
+
+    def _lanes(self) -> Iterable[Metric]:
+        counters = self._ambassador.counters
+        pending = [lane.pending for lane in self._ambassador.projector.lanes]
+        yield GaugeMetricFamily("interceptor_lanes", "Ordered lanes.", value=len(pending))
+        yield GaugeMetricFamily("interceptor_lane_pending_events", "Not answered, over all lanes.", value=sum(pending))
+        yield GaugeMetricFamily(
+            "interceptor_lane_longest_pending_events",
+            "Not answered, of the lane that has the most.",
+            value=max(pending),
+        )
+        yield CounterMetricFamily(
+            "interceptor_lane_waiting_seconds", "Time in which events waited behind a slow one in the only lane.",
+            value=counters.lane_waiting_s,
+        )  # fmt: skip
+        yield CounterMetricFamily(
+            "interceptor_events_without_key",
+            "Recorded requests without the key of --order.",
+            value=counters.without_key,
         )
 
     def _versions(self) -> Iterable[Metric]:

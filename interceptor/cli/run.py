@@ -16,6 +16,7 @@ from interceptor.incident import OnUnclean
 from interceptor.journal import Durability
 from interceptor.limits import Limits
 from interceptor.logs import configure_logging
+from interceptor.order import LANES_DEFAULT, Order
 from interceptor.retention import Retention
 from interceptor.runner import run as run_ambassador
 from interceptor.settings import Detection, Settings
@@ -68,6 +69,14 @@ def load_config(context: click.Context, _parameter: click.Parameter, path: Path 
     context.default_map = {**(context.default_map or {}), **defaults}
 
 
+def parse_order(_context: click.Context, _parameter: click.Parameter, text: str) -> Order:
+    """Read `--order`."""
+    try:
+        return Order.parse(text)
+    except ConfigurationError as error:
+        raise click.UsageError(str(error)) from error
+
+
 # The prefix again: click would put the command's name behind the group's (INTERCEPTOR_RUN_TARGET).
 @click.command("run", context_settings={"show_default": True, "auto_envvar_prefix": "INTERCEPTOR"})
 @click.option("--config", type=click.Path(path_type=Path), callback=load_config, is_eager=True, expose_value=False,
@@ -107,7 +116,19 @@ def load_config(context: click.Context, _parameter: click.Parameter, path: Path 
     default="all",
     help="unsafe: safe methods (RFC 9110 §9.2.1) are neither recorded nor ordered.",
 )
-@click.option("--order", type=click.Choice(["total"]), default="total", help="Every request in one order.")
+@click.option(
+    "--order",
+    default="total",
+    callback=parse_order,
+    metavar="total|arrival|key:header:NAME|key:cookie:NAME|key:path:TEMPLATE",
+    help="total: every request in one order; key: in order within each key, e.g. key:path:/rooms/{key}/*; "
+    "arrival: as they come, exact only where requests commute.",
+)
+@click.option(
+    "--lanes",
+    type=click.IntRange(min=1),
+    help=f"Ordered connections to the target. Default: 1 with --order total, otherwise {LANES_DEFAULT}.",
+)
 @click.option(
     "--bypass",
     multiple=True,
@@ -156,6 +177,8 @@ def _settings(options: dict[str, Any]) -> Settings:
         admin_token=read_token(options["admin_token_file"]),
         durability=Durability(options["durability"]),
         record_all=options["record"] == "all",
+        order=options["order"],
+        lanes=options["lanes"],
         bypass=options["bypass"],
         detection=Detection(options["detect"]) if options["detect"] else None,
         on_unclean=OnUnclean(options["on_unclean"]),

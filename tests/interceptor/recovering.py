@@ -50,7 +50,7 @@ class Rig:
             target.address, plane.limits, plane.counters,
             on_lost=lambda lane, why: self.recovery.lane_lost(lane, why), confirm=lambda: self.recovery.confirm(),
         )  # fmt: skip
-        self.projector = Projector([self.lane])
+        self.projector = Projector([self.lane], plane.limits)
         plane.sequencer._deliver = self.projector.deliver
         self.supervisor = FakeSupervisor(detector) if supervised else None
         self.recovery = Recovery(

@@ -25,7 +25,7 @@ from tests.interceptor.running import running
 UNITS = ("_seconds", "_bytes", "_total", "_info", "_events", "_requests", "_connections")
 WITHOUT_A_UNIT = {
     "interceptor_version", "interceptor_state", "interceptor_limit", "interceptor_tunnels", "interceptor_incarnations",
-    "interceptor_log_available", "interceptor_gate_waiting",
+    "interceptor_log_available", "interceptor_gate_waiting", "interceptor_lanes",
 }  # fmt: skip
 
 

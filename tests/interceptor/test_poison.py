@@ -7,7 +7,13 @@ from tests.interceptor.fakes import FakeDelivery, event
 
 
 def died(watch: PoisonWatch, *versions: int) -> int | None:
-    return watch.died_with([FakeDelivery(event(version)) for version in versions])
+    unanswered = [FakeDelivery(event(version)) for version in versions]
+    return watch.died_with(unanswered, unanswered[:1])
+
+
+def died_in_lanes(watch: PoisonWatch, *versions: int) -> int | None:
+    unanswered = [FakeDelivery(event(version)) for version in versions]
+    return watch.died_with(unanswered, unanswered)
 
 
 def test_the_first_unanswered_event_is_quarantined_after_so_many_deaths() -> None:
@@ -30,17 +36,33 @@ def test_survival_acquits() -> None:
     watch = PoisonWatch(2)
     died(watch, 5, 6)
     watch.survived()
-    assert watch.serial == range(0)
+    assert watch.serial == set()
     assert [died(watch, 5), died(watch, 5)] == [None, 5]
 
 
 def test_those_under_way_at_a_death_are_suspects() -> None:
     watch = PoisonWatch(3)
     died(watch, 4, 5, 9)
-    assert list(watch.serial) == [4, 5, 6, 7, 8, 9]
+    assert watch.serial == {4, 5, 9}
+
+
+def test_among_the_first_of_several_lanes_nobody_is_blamed_until_one_was_alone() -> None:
+    """Blame is exact: whatever was under way at once comes one at a time, and only then is it known who it was."""
+    watch = PoisonWatch(1)
+    assert died_in_lanes(watch, 4, 5, 9) is None
+    assert watch.serial == {4, 5, 9}
+    assert died_in_lanes(watch, 5) == 5
+
+
+def test_suspects_of_several_deaths_are_remembered_until_the_target_survives() -> None:
+    watch = PoisonWatch(3)
+    died_in_lanes(watch, 4, 5)
+    died_in_lanes(watch, 7, 8)
+    assert watch.serial == {4, 5, 7, 8}
+    assert [died_in_lanes(watch, 7), died_in_lanes(watch, 7)] == [None, 7]
 
 
 def test_the_next_culprit_needs_deaths_of_its_own() -> None:
     watch = PoisonWatch(2)
     assert [died(watch, 5), died(watch, 5), died(watch, 6), died(watch, 6)] == [None, 5, None, 6]
-    assert PoisonWatch(1).died_with([FakeDelivery(event(3))]) == 3
+    assert died(PoisonWatch(1), 3) == 3

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from interceptor.errors import TargetLostError
-from interceptor.projector import REPLAY_PENDING_EVENTS_MAX, Progress, Projector
+from interceptor.limits import Limits
+from interceptor.projector import Progress, Projector
 from storage_backends.records import Outcome, Record
 from tests.interceptor.conftest import DataPlane, MakePlane
 from tests.interceptor.fake_log import FakeBackend, filled
@@ -49,7 +50,7 @@ async def live(plane: DataPlane, *paths: str) -> list[FakeClient]:
 async def test_catch_up_delivers_every_event_in_order_and_waits_for_every_answer() -> None:
     """Rule 1."""
     lane, backend = FakeLane(), filled(2_000)
-    projector = Projector([lane])  # type: ignore[list-item]
+    projector = Projector([lane], Limits())  # type: ignore[list-item]
     work = catch_up(projector, backend)
     await turn(3)
     assert not work.done()
@@ -66,16 +67,17 @@ async def test_catch_up_delivers_every_event_in_order_and_waits_for_every_answer
 async def test_what_is_under_way_during_a_replay_is_bounded() -> None:
     """Rule 7."""
     lane, backend = FakeLane(), filled(5_000)
-    work = catch_up(Projector([lane]), backend)  # type: ignore[list-item]
+    work = catch_up(Projector([lane], Limits()), backend)  # type: ignore[list-item]
     await turn(50)
-    assert REPLAY_PENDING_EVENTS_MAX <= lane.pending < 2 * REPLAY_PENDING_EVENTS_MAX
+    limit = Limits().replay_lane_events_max
+    assert limit <= lane.pending < 2 * limit
     await answer_until_done(lane, work)
 
 
 async def test_a_reader_that_begins_earlier_and_a_first_version_in_the_middle() -> None:
     """LogReader: records before the version asked for may come and are skipped."""
     lane, backend = FakeLane(), filled(10)
-    projector = Projector([lane])  # type: ignore[list-item]
+    projector = Projector([lane], Limits())  # type: ignore[list-item]
     work = asyncio.get_running_loop().create_task(projector.catch_up(backend.reader(1), 4, lambda: 7, set()))
     progress = await answer_until_done(lane, work)
     assert lane.versions == [4, 5, 6, 7]
@@ -84,7 +86,7 @@ async def test_a_reader_that_begins_earlier_and_a_first_version_in_the_middle() 
 
 async def test_quarantined_events_are_left_out() -> None:
     lane, backend = FakeLane(), filled(6)
-    progress = await answer_until_done(lane, catch_up(Projector([lane]), backend, skip={2, 6}))  # type: ignore[list-item]
+    progress = await answer_until_done(lane, catch_up(Projector([lane], Limits()), backend, skip={2, 6}))  # type: ignore[list-item]
     assert lane.versions == [1, 3, 4, 5]
     assert (progress.skipped, progress.answered) == (2, 4)
 
@@ -92,7 +94,7 @@ async def test_quarantined_events_are_left_out() -> None:
 async def test_suspects_are_delivered_one_at_a_time() -> None:
     """Poison: the blame for the next death is exact."""
     lane, backend = FakeLane(), filled(8)
-    work = catch_up(Projector([lane]), backend, serial=range(3, 6))  # type: ignore[list-item]
+    work = catch_up(Projector([lane], Limits()), backend, serial=range(3, 6))  # type: ignore[list-item]
     await turn(2)
     assert lane.versions == [1, 2]
     lane.answer_all()
@@ -108,7 +110,7 @@ async def test_live_events_among_replayed_ones_get_their_answers(make_plane: Mak
     """Rule 3: whoever waits gets the first answer on the way; nothing is delivered twice."""
     backend = filled(3)
     plane, lane = make_plane(backend=backend), FakeLane()
-    projector = Projector([lane])  # type: ignore[list-item]
+    projector = Projector([lane], Limits())  # type: ignore[list-item]
     plane.sequencer._deliver = projector.deliver
     clients = await live(plane, "/a", "/b")
     backend.complete()
@@ -122,7 +124,7 @@ async def test_live_events_among_replayed_ones_get_their_answers(make_plane: Mak
 async def test_the_log_may_grow_meanwhile() -> None:
     """to_version is asked again at the end."""
     lane, backend = FakeLane(), filled(3)
-    projector = Projector([lane])  # type: ignore[list-item]
+    projector = Projector([lane], Limits())  # type: ignore[list-item]
     work = catch_up(projector, backend)
     await turn(2)
     backend.append([event(4), event(5)])
@@ -150,7 +152,7 @@ async def test_the_log_may_grow_while_it_is_being_read() -> None:
         def close(self) -> None:
             """Nothing is held."""
 
-    projector = Projector([lane])  # type: ignore[list-item]
+    projector = Projector([lane], Limits())  # type: ignore[list-item]
     async with asyncio.timeout(2.0):
         await projector.catch_up(Reader(), 1, lambda: backend.last_version, set())
     assert lane.versions == [1, 2, 3, 4]
@@ -158,7 +160,7 @@ async def test_the_log_may_grow_while_it_is_being_read() -> None:
 
 async def test_an_interrupted_projection_says_so_while_it_waits() -> None:
     lane, backend = FakeLane(), filled(3)
-    projector = Projector([lane])  # type: ignore[list-item]
+    projector = Projector([lane], Limits())  # type: ignore[list-item]
     work = catch_up(projector, backend)
     await turn(2)
     projector.interrupt("the target died")
@@ -169,7 +171,7 @@ async def test_an_interrupted_projection_says_so_while_it_waits() -> None:
 
 async def test_an_interruption_of_the_past_does_not_end_the_next_projection() -> None:
     lane, backend = FakeLane(), filled(2)
-    projector = Projector([lane])  # type: ignore[list-item]
+    projector = Projector([lane], Limits())  # type: ignore[list-item]
     projector.interrupt("long ago")
     progress = await answer_until_done(lane, catch_up(projector, backend))
     assert progress.answered == 2
@@ -177,7 +179,7 @@ async def test_an_interruption_of_the_past_does_not_end_the_next_projection() ->
 
 async def test_in_step_events_go_straight_to_the_lane_in_one_batch(plane: DataPlane) -> None:
     lane = FakeLane()
-    projector = Projector([lane])  # type: ignore[list-item]
+    projector = Projector([lane], Limits())  # type: ignore[list-item]
     plane.sequencer._deliver = projector.deliver
     projector.begin_in_step(0)
     await live(plane, "/a", "/b", "/c")
@@ -188,7 +190,7 @@ async def test_in_step_events_go_straight_to_the_lane_in_one_batch(plane: DataPl
 async def test_after_a_death_live_events_wait_for_the_next_incarnation(plane: DataPlane) -> None:
     """Rule 3: exactly once to each incarnation."""
     first, second = FakeLane(), FakeLane()
-    projector = Projector([first])  # type: ignore[list-item]
+    projector = Projector([first], Limits())  # type: ignore[list-item]
     plane.sequencer._deliver = projector.deliver
     projector.begin_in_step(0)
     clients = await live(plane, "/a", "/b", "/c")
@@ -211,7 +213,7 @@ async def test_a_live_suspect_whose_turn_never_came_waits_for_the_next_incarnati
     """Rule 3: the target dies while those before the suspect are still unanswered."""
     backend = filled(2)
     plane, lane = make_plane(backend=backend), FakeLane()
-    projector = Projector([lane])  # type: ignore[list-item]
+    projector = Projector([lane], Limits())  # type: ignore[list-item]
     plane.sequencer._deliver = projector.deliver
     await live(plane, "/suspect")
     work = catch_up(projector, backend, serial=range(3, 4))
@@ -228,7 +230,7 @@ async def test_a_live_suspect_whose_turn_never_came_waits_for_the_next_incarnati
 
 async def test_what_was_queued_and_not_sent_is_not_to_blame(plane: DataPlane) -> None:
     lane = FakeLane()
-    projector = Projector([lane])  # type: ignore[list-item]
+    projector = Projector([lane], Limits())  # type: ignore[list-item]
     plane.sequencer._deliver = projector.deliver
     projector.begin_in_step(0)
     await live(plane, "/a", "/b", "/c")
@@ -241,7 +243,7 @@ async def test_what_was_queued_and_not_sent_is_not_to_blame(plane: DataPlane) ->
 async def test_an_answer_that_differs_from_the_recorded_one_is_reported() -> None:
     """A replay that diverges is never silent."""
     lane, backend = FakeLane(), filled(4, outcomes={3: b"something else"})
-    progress = await answer_until_done(lane, catch_up(Projector([lane]), backend))  # type: ignore[list-item]
+    progress = await answer_until_done(lane, catch_up(Projector([lane], Limits()), backend))  # type: ignore[list-item]
     assert progress.comparison.divergences == 1
     assert progress.comparison.first[0].version == 3
     shown = progress.as_json()
@@ -251,26 +253,14 @@ async def test_an_answer_that_differs_from_the_recorded_one_is_reported() -> Non
 async def test_events_without_a_recorded_outcome_get_their_first_one() -> None:
     lane, backend = FakeLane(), filled(2)
     backend.append([event(3)])
-    progress = await answer_until_done(lane, catch_up(Projector([lane]), backend))  # type: ignore[list-item]
+    progress = await answer_until_done(lane, catch_up(Projector([lane], Limits()), backend))  # type: ignore[list-item]
     assert [outcome.version for outcome in progress.comparison.take_first_outcomes()] == [3]
     assert progress.comparison.take_first_outcomes() == []
-
-
-async def test_lanes_in_the_plural_keep_the_order_of_each() -> None:
-    """--order key: an event's key chooses its lane."""
-    lanes, backend = [FakeLane(), FakeLane()], filled(6)
-    projector = Projector(lanes, route=lambda of: of.version % 2)  # type: ignore[arg-type]
-    work = catch_up(projector, backend)
-    await turn(2)
-    for lane in lanes:
-        lane.answer_all()
-    await work
-    assert [lane.versions for lane in lanes] == [[2, 4, 6], [1, 3, 5]]
 
 
 async def test_replayed_heads_are_framed_as_such() -> None:
     """RFC 9112 §6.3: to HEAD there is no content."""
     lane, backend = FakeLane(), FakeBackend()
     backend.append([event(1, method="HEAD"), event(2, "/HEAD"), Outcome(1, 200, 0, 0)])
-    await answer_until_done(lane, catch_up(Projector([lane]), backend))  # type: ignore[list-item]
+    await answer_until_done(lane, catch_up(Projector([lane], Limits()), backend))  # type: ignore[list-item]
     assert [delivery.is_head_request for delivery in lane.sent] == [True, False]
