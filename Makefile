@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench fuzz clean
 
 demo: $(VENV)/.run
 	$(BIN)/interceptor demo
@@ -20,6 +20,12 @@ check: $(VENV)/.dev
 # CPU microseconds a request beside nginx and haproxy, which it needs together with wrk (Debian packages).
 bench: $(VENV)/.run
 	$(BIN)/python -m bench cost
+
+# Ten minutes on the wire layer, coverage-guided, then ten minutes on a live listener.
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz.wire 600
+	$(BIN)/python -m tests.fuzz.live 600
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

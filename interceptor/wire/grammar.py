@@ -39,7 +39,7 @@ _OTHER_LINES = _lines_other_than(
     b"keep-alive:", b"proxy-connection:", b"http2-settings:", b"x-forwarded-",
 )  # fmt: skip
 COMMON_REQUEST_HEAD = re.compile(
-    rb"(?!(?:CONNECT|OPTIONS|TRACE) )(%b++) /%b*+ HTTP/1\.1\r\n%b%b ?([^\r\t ]*+)\r\n%b"
+    rb"(?!(?:CONNECT|OPTIONS|PRI|TRACE) )(%b++) /%b*+ HTTP/1\.1\r\n%b%b ?([^\r\t ]*+)\r\n%b"
     rb"(?:%b ?(0|[1-9][0-9]{0,17}+)\r\n%b)?+\r\n"
     % (TOKEN, TARGET, _OTHER_LINES, _any_case(b"host:"), _OTHER_LINES, _any_case(b"content-length:"), _OTHER_LINES)
 )

@@ -28,6 +28,7 @@ _FIELD_LINE_BYTES_MIN = 4
 _CONTENT_LENGTH_DIGITS_MAX = 18
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _FIRST_OF_METHOD = re.compile(TOKEN)
+_NO_METHODS = frozenset({b"CONNECT", b"PRI"})
 _BOUNDED_METHODS = frozenset({b"OPTIONS", b"TRACE"})
 _H2C = re.compile(rb"(?<![^,\t ])h2c(?![^,\t /])")
 
@@ -183,7 +184,7 @@ class RequestReader:
         self._position = end + 4
         self._check_sizes(request)
         self._steer(request)
-        if request.version_minor == 0 or not target.startswith(b"/") or method == b"CONNECT":
+        if request.version_minor == 0 or not target.startswith(b"/") or method in _NO_METHODS:
             self._normalise_target(request, target)
         if method in _BOUNDED_METHODS:
             try:
@@ -285,6 +286,8 @@ class RequestReader:
         """Bring absolute-form to origin-form and HTTP/1.0 to the version that we speak (RFC 9112 §3.2, §2.3)."""
         if request.method == b"CONNECT":
             self._fail(RequestError(501, "CONNECT: this is not a forward proxy (RFC 9110 §9.3.6)"))
+        elif request.method == b"PRI":
+            self._fail(RequestError(400, "PRI: no method, but the beginning of HTTP/2 (RFC 9113 §3.4, §11.6)"))
         elif target.startswith(b"/") or (target == b"*" and request.method == b"OPTIONS"):
             normal = target
         else:
