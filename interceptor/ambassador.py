@@ -32,6 +32,8 @@ from interceptor.settings import Detection, Settings
 from interceptor.states import Cause, State, StateMachine
 from interceptor.target.detection import ConnectionDetector, DeathDetector, ListenerDetector, SupervisedDetector
 from interceptor.target.errors import TargetError
+from interceptor.target.readiness import TargetReadiness
+from interceptor.target.serving_process import ServedDetector, ServingProcess
 from interceptor.target.supervisor import Supervisor
 from interceptor.target.whereabouts import ensure_nobody_listens, is_local, listening_at
 from storage_backends import open_log
@@ -83,7 +85,13 @@ class Ambassador:
         self.gate = ReleaseGate(self.journal, self.counters, limits)
         self.supervisor = Supervisor(list(settings.command), self._target_exited) if settings.command else None
         self.checkpoints = Checkpoints(settings, self.journal, self.supervisor)
-        self.detector = self._make_detector(detection)
+        # With `listener` an operator says that processes come and go without the state.
+        self.serving = ServingProcess()
+        self.detector: DeathDetector = ServedDetector(self._make_detector(detection), self.serving)
+        readiness = TargetReadiness(
+            settings.target, settings.ready_path, limits.connect_timeout_s,
+            self.serving if detection is not Detection.LISTENER else None,
+        )  # fmt: skip
         lanes = [
             Lane(
                 settings.target, limits, self.counters, on_lost=self._lane_lost, confirm=lambda: self.recovery.confirm()
@@ -99,8 +107,8 @@ class Ambassador:
         self.admission = Admission(self.sequencer, self.passages, limits, self.counters)
         self.passages.admission = self.admission
         self.recovery = Recovery(
-            self.machine, self.journal, self.projector, self.detector, self.supervisor, limits, self.counters,
-            settings.on_unclean,
+            self.machine, self.journal, self.projector, self.detector, readiness, self.serving, self.supervisor, limits,
+            self.counters, settings.on_unclean,
         )  # fmt: skip
         self.recovery.on_defect = self._defect
         self.passages.on_target_unreachable = self.recovery.target_unreachable
@@ -237,6 +245,7 @@ class Ambassador:
             "reason": self.machine.state.value,
             "holds": sorted(self.hold.causes),
             "problem": recovery.standing.problem or (str(self.journal.failure) if self.journal.failure else None),
+            "note": recovery.standing.note,
             "log_unavailable": str(self.journal.unavailable) if self.journal.unavailable else None,
             "versions": {
                 "first": self.journal.backend.first_version,
@@ -256,6 +265,7 @@ class Ambassador:
                 "incarnations": recovery.standing.incarnations,
                 "since": recovery.standing.since_s,
                 "pid": self.supervisor.pid if self.supervisor else None,
+                "serving_pid": self.serving.pid,
                 "supervised": self.supervisor is not None,
                 "serial": any(lane.serial for lane in self.projector.lanes),
             },
@@ -284,7 +294,7 @@ class Ambassador:
         try:
             if self.supervisor is not None:
                 return SupervisedDetector(self.supervisor, listening_at(target) if is_local(target) else None)
-            if detection is Detection.LISTENER:
+            if detection in (Detection.LISTENER, Detection.PROCESS):
                 return ListenerDetector(listening_at(target), known if isinstance(known, str) else None)
         except TargetError as error:
             raise ConfigurationError(f"{error}. Or choose --detect connection") from error

@@ -56,6 +56,7 @@ class Counters:
         "replayed",
         "request",
         "resent",
+        "serving_process_exits",
         "spill_bytes",
         "spill_events",
         "spooled_bytes",
@@ -91,6 +92,7 @@ class Counters:
         self.quarantined = 0
         self.uncertain = 0
         self.resent = 0
+        self.serving_process_exits = 0
         self.lane_connections = 0
         self.lane_waiting_s = 0.0
         self.without_key = 0

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 
+from interceptor.arrival import Arrival
 from interceptor.errors import NotPossibleNowError
 from interceptor.incident import OnUnclean
 from interceptor.journal import Journal
 from interceptor.projection import Projection
 from interceptor.projector import Progress
 from interceptor.standing import Standing
+from interceptor.target.connection_owner import is_gone
 from interceptor.target.detection import DeathDetector
 from interceptor.uncertainty import find_uncertain
 
@@ -25,6 +27,7 @@ class FirstContact:
         projection: Projection,
         detector: DeathDetector,
         standing: Standing,
+        arrival: Arrival,
         on_unclean: OnUnclean,
         in_flight_events_max: int,
     ) -> None:
@@ -32,6 +35,7 @@ class FirstContact:
         self._projection = projection
         self._detector = detector
         self._standing = standing
+        self._arrival = arrival
         self._on_unclean = on_unclean
         self._in_flight_events_max = in_flight_events_max
 
@@ -41,7 +45,9 @@ class FirstContact:
         Raises NotPossibleNowError where an operator must decide, and what `Projection.project` raises.
         """
         journal = self._journal
-        if journal.last_version == 0 or journal.facts.get("incarnation") == self._standing.identity:
+        if journal.last_version == 0:
+            self._note_older_target()
+        if journal.last_version == 0 or self._is_the_one_in_step():
             uncertain = await find_uncertain(journal, self._in_flight_events_max)
             if uncertain is None and journal.may_have_lost_delivered_events:
                 uncertain = (journal.last_version + 1, journal.last_version + self._in_flight_events_max)
@@ -54,6 +60,21 @@ class FirstContact:
                 "them: say `interceptor state Active` if it has, `interceptor reproject` if it is new"
             )
         return await self._projection.project()
+
+    def _is_the_one_in_step(self) -> bool:
+        serving = self._journal.facts.get("serving")
+        if isinstance(serving, str) and self._standing.serving is not None and is_gone(serving):
+            # The listening socket is the same, the process that held the state is not.
+            return False
+        return self._journal.facts.get("incarnation") == self._standing.identity
+
+    def _note_older_target(self) -> None:
+        if self._arrival.was_there_before_us:
+            self._standing.note = (
+                "the log is empty and the target was there before us: what it holds already is not in the log, and no "
+                "recovery gives it back. Restart the target now if it holds anything"
+            )
+            logger.warning("%s", self._standing.note)
 
     def _doubt(self, low: int, high: int) -> None:
         """After an unclean stop the living target may have finished the last events, or not."""

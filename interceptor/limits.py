@@ -51,6 +51,7 @@ class Limits:
     replay_bytes_max: int = _limit(16 * MIB, "bytes of events under way in a replay; reading the log pauses there")
     pool_connections_max: int = _limit(256, "connections to the target for unrecorded requests; more requests wait")
     connect_timeout_s: float = _seconds(5.0, "a connection attempt to the target")
+    ready_timeout_s: float = _seconds(60.0, "a target that is there and not ready; then it is restarted, or reported")
     lane_idle_max_s: float = _seconds(1.0, "an idle lane; it is replaced before its next use")
     drain_timeout_s: float = _seconds(30.0, "a drain; then the hold is taken back, or the shutdown goes on without")
     quarantine_after: int = _limit(3, "deaths with the same event as the first unanswered; then it is quarantined")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 
+from interceptor.arrival import Arrival
 from interceptor.counters import Counters
 from interceptor.delivery import Delivery
 from interceptor.errors import NotPossibleNowError, TargetLostError
@@ -18,13 +18,12 @@ from interceptor.starting_point import StartingPoint
 from interceptor.states import Cause, State, StateMachine
 from interceptor.target.detection import DeathDetector
 from interceptor.target.errors import TargetError
-from interceptor.target.judgement import Verdict, judge_loss, wait_for_target
+from interceptor.target.judgement import Verdict, judge_loss
 from interceptor.target.supervisor import Supervisor
 from storage_backends.errors import LogError
 
 logger = logging.getLogger(__name__)
 
-CONNECT_PROBE_TIMEOUT_S = 2.0
 # Beyond so many, an event on which the target closes the connection again is quarantined instead of passed over.
 NEVER_ANSWERED_MAX = 10_000
 
@@ -42,6 +41,7 @@ class Projection:
         standing: Standing,
         quarantined: Quarantined,
         counters: Counters,
+        arrival: Arrival,
         starting_point: StartingPoint,
     ) -> None:
         self.target_back_s = 0.0
@@ -53,6 +53,7 @@ class Projection:
         self._standing = standing
         self._quarantined = quarantined
         self._counters = counters
+        self._arrival = arrival
         self._starting_point = starting_point
         self._passed_over_version = 0
         # Events on which a living target closed the connection; they are replayed alone, and may do so again.
@@ -96,13 +97,13 @@ class Projection:
         return progress
 
     async def await_target(self) -> None:
-        """Wait for an incarnation that takes connections."""
+        """Wait for an incarnation that is ready."""
         self._standing.problem = None
         if self._machine.state is State.PROJECTING:
             # An event was passed over: it is still the same incarnation.
             return
         self._passed_over_version = 0
-        self._standing.identity = await wait_for_target(self._detector, self._probe)
+        await self._arrival.wait()
         self.target_back_s = monotonic()
         self._machine.apply(Cause.TARGET_READY)
 
@@ -170,13 +171,3 @@ class Projection:
         self._counters.uncertain += 1
         delivery.take_refusal(502, f"{reason} without an answer to event {version}; whether it was applied is unknown")
         self._passed_over_version = version
-
-    async def _probe(self) -> bool:
-        lane = self._projector.lanes[0]
-        try:
-            async with asyncio.timeout(CONNECT_PROBE_TIMEOUT_S):
-                transport, _ = await lane.target.connect(asyncio.Protocol)
-        except (OSError, TimeoutError):
-            return False
-        transport.close()
-        return True

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from time import monotonic
 from typing import Any
 
+from interceptor.arrival import Arrival
 from interceptor.counters import Counters
 from interceptor.delivery import Delivery
 from interceptor.errors import NotPossibleNowError
@@ -30,6 +31,8 @@ from interceptor.states import Cause, State, StateMachine
 from interceptor.target.detection import DeathDetector
 from interceptor.target.errors import TargetError
 from interceptor.target.judgement import Verdict, judge_loss
+from interceptor.target.readiness import Readiness
+from interceptor.target.serving_process import ServingProcess
 from interceptor.target.supervisor import Supervisor
 from interceptor.tasks import TaskGroup
 
@@ -48,6 +51,8 @@ class Recovery:
         journal: Journal,
         projector: Projector,
         detector: DeathDetector,
+        readiness: Readiness,
+        serving: ServingProcess,
         supervisor: Supervisor | None,
         limits: Limits,
         counters: Counters,
@@ -65,13 +70,15 @@ class Recovery:
         self._exit_seen_s = 0.0
         self._losses = 0
         self._counters = counters
+        arrival = Arrival(detector, readiness, serving, supervisor, self.standing, counters, limits.ready_timeout_s)
         self._projection = Projection(
-            machine, journal, projector, detector, supervisor, self.standing, self.quarantined, counters,
+            machine, journal, projector, detector, supervisor, self.standing, self.quarantined, counters, arrival,
             self.starting_point,
         )  # fmt: skip
         self._first_contact = FirstContact(
-            journal, self._projection, detector, self.standing, on_unclean, limits.in_flight_events_max
+            journal, self._projection, detector, self.standing, arrival, on_unclean, limits.in_flight_events_max
         )
+        serving.on_exit = self._serving_process_ended
         self._incidents: asyncio.Queue[Incident] = asyncio.Queue()
         self._tasks = TaskGroup("recovery")
 
@@ -97,6 +104,11 @@ class Recovery:
         """The supervised process has ended."""
         self._exit_seen_s = monotonic()
         self._suspect(f"the target's process ended with {exit_text(returncode)}")
+
+    def _serving_process_ended(self, pid: int) -> None:
+        if self._machine.state is not State.SUSPECT:
+            self._counters.serving_process_exits += 1
+            self._suspect(f"process {pid}, which held the target's state, has ended")
 
     def target_unreachable(self) -> None:
         """A connection beside the lane broke; only if the incarnation has changed, that means anything."""

@@ -22,6 +22,7 @@ from interceptor.target_tls import TargetTls
 class Detection(Enum):
     """How the death of a target that we did not start is told from a closed connection."""
 
+    PROCESS = "process"
     LISTENER = "listener"
     CONNECTION = "connection"
 
@@ -43,6 +44,7 @@ class Settings:
     bypass: Sequence[str] = ()
     detection: Detection | None = None
     on_unclean: OnUnclean = OnUnclean.ASSUME_APPLIED
+    ready_path: str | None = None
     command: Sequence[str] = ()
     retention: Retention = field(default_factory=Retention)
     checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
@@ -64,8 +66,9 @@ class Settings:
             raise ConfigurationError(
                 "--detect goes without a COMMAND: the death of a supervised target is seen by its process"
             )
-        if self.detection is Detection.LISTENER and not local:
+        if self.detection in (Detection.LISTENER, Detection.PROCESS) and not local:
             raise ConfigurationError(
-                f"--detect listener: {self.target} is not an address of this machine; use --detect connection"
+                f"--detect {self.detection.value}: {self.target} is not an address of this machine; use --detect "
+                "connection"
             )
-        return self.detection or (Detection.LISTENER if local else Detection.CONNECTION)
+        return self.detection or (Detection.PROCESS if local else Detection.CONNECTION)

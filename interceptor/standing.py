@@ -15,10 +15,14 @@ class Standing:
 
     def __init__(self, journal: Journal, counters: Counters) -> None:
         self.identity: str | None = None
+        # Which process of it serves the lane, where that can be seen (see `target.connection_owner`).
+        self.serving: str | None = None
         self.since_s: float | None = None
         self.incarnations = 0
         self.uncertain: tuple[int, int] | None = None
         self.problem: str | None = None
+        # What an operator should know, though nothing stands still for it.
+        self.note: str | None = None
         self.last_recovery: dict[str, object] | None = None
         self._journal = journal
         self._counters = counters
@@ -31,6 +35,8 @@ class Standing:
         self.since_s = time()
         if journal.facts.get("clean_stop") is not None:
             journal.store_fact("clean_stop", None)
+        if journal.facts.get("serving") != self.serving:
+            journal.store_fact("serving", self.serving)
         if journal.facts.get("incarnation") != self.identity:
             journal.store_fact("incarnation", self.identity)
             journal.append_mark("incarnation", journal.last_version, identity=self.identity)

@@ -176,6 +176,10 @@ class _AmbassadorCollector(Collector):
         yield CounterMetricFamily(
             "interceptor_divergences", "Replayed events answered otherwise.", value=counters.divergences
         )
+        yield CounterMetricFamily(
+            "interceptor_serving_process_exits", "Deaths seen by the process that served the lane.",
+            value=counters.serving_process_exits,
+        )  # fmt: skip
         yield CounterMetricFamily("interceptor_quarantined_events", "Quarantined.", value=counters.quarantined)
         yield CounterMetricFamily(
             "interceptor_uncertain_events", "Events of which it is unknown whether they were applied.",

@@ -138,7 +138,12 @@ def parse_order(_context: click.Context, _parameter: click.Parameter, text: str)
 @click.option(
     "--detect",
     type=click.Choice([each.value for each in Detection]),
-    help="How a death is told from a closed connection. Default: listener where the target is local.",
+    help="How a death is told from a closed connection. Default: process where the target is local.",
+)
+@click.option(
+    "--ready-path",
+    metavar="PATH",
+    help="The target is ready once GET PATH is answered 2xx. Default: once it accepts a connection.",
 )
 @click.option(
     "--on-unclean",
@@ -182,6 +187,7 @@ def _settings(options: dict[str, Any]) -> Settings:
         bypass=options["bypass"],
         detection=Detection(options["detect"]) if options["detect"] else None,
         on_unclean=OnUnclean(options["on_unclean"]),
+        ready_path=options["ready_path"],
         command=options["command"],
         retention=Retention.parse(options["retain"]),
         limits=limits,

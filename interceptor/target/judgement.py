@@ -13,14 +13,15 @@ from dataclasses import dataclass
 
 from interceptor.target.detection import DeathDetector
 
-ConnectProbe = Callable[[], Awaitable[bool]]
-"""Tries to connect once, closes the connection again, and says whether it stood. Has a timeout of its own."""
+ReadyProbe = Callable[[], Awaitable[bool]]
+"""Asks the target once whether it is ready. Has a timeout of its own."""
 
 _EAGER_POLL_S = 0.002
 _EAGER_FOR_S = 10.0
 _PATIENT_POLL_S = 0.05
-_CONNECT_BACKOFF_MIN_S = 0.01
-_CONNECT_BACKOFF_MAX_S = 0.5
+_READY_PAUSE_MIN_S = 0.002
+_READY_PAUSE_MAX_S = 0.25
+_READY_PAUSES = 8
 # Where a look is expensive (see proc_net), polling takes at most a fifth of one CPU.
 _PAUSE_PER_LOOK = 4.0
 
@@ -69,14 +70,26 @@ async def judge_loss(
         await clock.sleep(max(poll_s, (ended - began) * _PAUSE_PER_LOOK))
 
 
-async def wait_for_target(detector: DeathDetector, connect_probe: ConnectProbe, clock: Clock = SYSTEM_CLOCK) -> str:
-    """Wait, without limit, until a target is there; its identity.
+async def wait_for_target(
+    detector: DeathDetector,
+    is_ready: ReadyProbe,
+    on_overdue: Callable[[], Awaitable[None]],
+    ready_timeout_s: float,
+    clock: Clock = SYSTEM_CLOCK,
+) -> str:
+    """Wait, without limit, until a target is there and ready; its identity.
 
-    Polls each 2 ms for 10 s, then each 50 ms. A target that cannot be looked at is tried by `connect_probe` instead,
-    with pauses from 10 ms doubling to 500 ms. Raises ListenerUnreadableError, and what the probe raises.
+    Looks each 2 ms for 10 s, then each 50 ms. One that is there and not ready is asked again after pauses of an eighth
+    of the time that it has taken so far, from 2 to 250 ms; `on_overdue` is called once when that is `ready_timeout_s`.
+    Raises ListenerUnreadableError, and what the callbacks raise.
     """
-    if detector.awaits_connection:
-        await _wait_for_connection(connect_probe, clock)
+    while True:
+        identity = await _wait_until_there(detector, clock)
+        if await _wait_until_ready(detector, identity, is_ready, on_overdue, ready_timeout_s, clock):
+            return identity
+
+
+async def _wait_until_there(detector: DeathDetector, clock: Clock) -> str:
     patient_at = clock.now() + _EAGER_FOR_S
     while True:
         began = clock.now()
@@ -88,8 +101,24 @@ async def wait_for_target(detector: DeathDetector, connect_probe: ConnectProbe, 
         await clock.sleep(max(poll_s, (ended - began) * _PAUSE_PER_LOOK))
 
 
-async def _wait_for_connection(connect_probe: ConnectProbe, clock: Clock) -> None:
-    pause_s = _CONNECT_BACKOFF_MIN_S
-    while not await connect_probe():
-        await clock.sleep(pause_s)
-        pause_s = min(pause_s * 2, _CONNECT_BACKOFF_MAX_S)
+async def _wait_until_ready(
+    detector: DeathDetector,
+    identity: str,
+    is_ready: ReadyProbe,
+    on_overdue: Callable[[], Awaitable[None]],
+    ready_timeout_s: float,
+    clock: Clock,
+) -> bool:
+    """Return false if it has gone meanwhile, or become another one."""
+    began = clock.now()
+    overdue_at = began + ready_timeout_s
+    while not await is_ready():
+        now = clock.now()
+        if now >= overdue_at:
+            overdue_at = float("inf")
+            await on_overdue()
+        await clock.sleep(min(max((now - began) / _READY_PAUSES, _READY_PAUSE_MIN_S), _READY_PAUSE_MAX_S))
+        if detector.look() != identity:
+            return False
+    # What was ready must be what was looked at.
+    return detector.look() == identity

@@ -21,9 +21,7 @@ def addresses_of(host: str) -> list[IPAddress]:
     """
     found: dict[IPAddress, None] = {}
     for _, _, _, _, sockaddr in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
-        address = ipaddress.ip_address(str(sockaddr[0]).partition("%")[0])
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
+        address = parsed(str(sockaddr[0]))
         if address.is_unspecified:
             address = ipaddress.ip_address("127.0.0.1" if address.version == 4 else "::1")
         if _has_family(address):
@@ -43,6 +41,14 @@ def is_local_address(host: str) -> bool:
     except OSError:
         return False
     return all(address.is_loopback or _can_bind(address) for address in addresses)
+
+
+def parsed(text: str) -> IPAddress:
+    """The address in a socket's name: without its zone, and as IPv4 where that is what it stands for."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
 
 
 def family_of(address: IPAddress) -> socket.AddressFamily:

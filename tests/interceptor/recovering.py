@@ -11,6 +11,7 @@ from interceptor.limits import Limits
 from interceptor.projector import Projector
 from interceptor.recovery import Recovery
 from interceptor.states import Cause, State, StateMachine
+from interceptor.target.serving_process import ServingProcess
 from tests.interceptor.conftest import DataPlane
 from tests.interceptor.fake_log import FakeBackend
 from tests.interceptor.fakes import FakeClient, FakeDetector, until
@@ -31,6 +32,15 @@ class FakeSupervisor:
 
     def child_has_proved_itself(self) -> None:
         self.proved += 1
+
+
+class AlwaysReady:
+    """Takes a target that the detector names for ready: the scripts count their connections."""
+
+    reason = ""
+
+    async def attempt(self) -> bool:
+        return True
 
 
 class Rig:
@@ -54,8 +64,8 @@ class Rig:
         plane.sequencer._deliver = self.projector.deliver
         self.supervisor = FakeSupervisor(detector) if supervised else None
         self.recovery = Recovery(
-            self.machine, plane.journal, self.projector, detector, self.supervisor,  # type: ignore[arg-type]
-            plane.limits, plane.counters, on_unclean,
+            self.machine, plane.journal, self.projector, detector, AlwaysReady(), ServingProcess(),
+            self.supervisor, plane.limits, plane.counters, on_unclean,  # type: ignore[arg-type]
         )  # fmt: skip
         self.states: list[State] = []
         self.machine.add_listener(self._changed)

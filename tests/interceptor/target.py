@@ -83,15 +83,18 @@ class ScriptedTarget:
                 raise result
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = Connection(len(self.connections) + 1, reader, writer)
-        self.connections.append(connection)
-        self._tasks.append(asyncio.get_running_loop().create_task(self._run(connection)))
+        self._tasks.append(asyncio.get_running_loop().create_task(self._run(reader, writer)))
 
-    async def _run(self, connection: Connection) -> None:
+    async def _run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await self._script(connection)
+            # A connection that asks for nothing, to see whether the target is ready, is not the script's.
+            if data := await reader.read(1 << 24):
+                reader.feed_data(data)
+                connection = Connection(len(self.connections) + 1, reader, writer)
+                self.connections.append(connection)
+                await self._script(connection)
         finally:
-            connection.writer.close()
+            writer.close()
 
 
 async def echo(connection: Connection) -> None:

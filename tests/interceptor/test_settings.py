@@ -44,7 +44,7 @@ def test_limits_cannot_be_changed_later() -> None:
 @pytest.mark.parametrize(
     ("host", "asked", "effective"),
     [
-        ("127.0.0.1", None, Detection.LISTENER),
+        ("127.0.0.1", None, Detection.PROCESS),
         ("192.0.2.1", None, Detection.CONNECTION),
         ("127.0.0.1", Detection.CONNECTION, Detection.CONNECTION),
         ("127.0.0.1", Detection.LISTENER, Detection.LISTENER),

@@ -83,16 +83,17 @@ class ScriptedTarget(Server):
                 accepted, _ = self._listening.accept()
             except OSError:
                 return
-            self.connections += 1
-            thread = threading.Thread(target=self._run, args=(accepted, self.connections), daemon=True)
+            thread = threading.Thread(target=self._run, args=(accepted,), daemon=True)
             self._threads.append(thread)
             thread.start()
 
-    def _run(self, accepted: socket.socket, number: int) -> None:
+    def _run(self, accepted: socket.socket) -> None:
         self._open.add(accepted)
-        connection = Connection(accepted, number)
         with contextlib.suppress(OSError):
-            self._script(connection)
+            # A connection that asks for nothing, to see whether the target is ready, is not the script's.
+            if accepted.recv(1, socket.MSG_PEEK):
+                self.connections += 1
+                self._script(Connection(accepted, self.connections))
         self._open.discard(accepted)
         accepted.close()
 

@@ -32,10 +32,6 @@ class FakeDetector:
         self.identity = identity
 
 
-async def never_asked() -> bool:
-    raise AssertionError("a target that can be looked at is not probed")
-
-
 async def test_same_only_after_the_whole_settle_time(fake_time: FakeTime) -> None:
     detector = FakeDetector("a")
     assert await judge_loss(detector, "a", clock=fake_time.clock) is Verdict.SAME
@@ -72,23 +68,45 @@ async def test_an_expensive_look_is_taken_less_often(fake_time: FakeTime) -> Non
     assert fake_time.pauses == [pytest.approx(0.016)] * 3
 
 
+async def never_overdue() -> None:
+    raise AssertionError("nothing took too long")
+
+
+async def ready() -> bool:
+    return True
+
+
 async def test_waits_eagerly_then_patiently(fake_time: FakeTime) -> None:
     detector = FakeDetector(None)
     fake_time.at(11.0, lambda: detector.becomes("b"))
-    assert await wait_for_target(detector, never_asked, clock=fake_time.clock) == "b"
+    assert await wait_for_target(detector, ready, never_overdue, 60.0, fake_time.clock) == "b"
     assert set(fake_time.pauses) == {0.002, 0.05}
     assert sum(1 for pause in fake_time.pauses if pause == 0.002) == pytest.approx(5000, abs=1)
     assert 11.0 <= fake_time.now_s < 11.06
 
 
-async def test_remote_is_waited_for_by_connecting(fake_time: FakeTime) -> None:
+async def test_one_that_is_not_ready_is_asked_again_with_longer_pauses_and_reported_once(fake_time: FakeTime) -> None:
     detector = ConnectionDetector()
-    attempts = 0
+    overdue: list[float] = []
 
-    async def probe() -> bool:
-        nonlocal attempts
-        attempts += 1
-        return attempts == 9
+    async def is_ready() -> bool:
+        return fake_time.now_s >= 20.0
 
-    assert await wait_for_target(detector, probe, clock=fake_time.clock) == detector.look()
-    assert fake_time.pauses == [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.5, 0.5]
+    async def on_overdue() -> None:
+        overdue.append(fake_time.now_s)
+
+    assert await wait_for_target(detector, is_ready, on_overdue, 5.0, fake_time.clock) == detector.look()
+    assert overdue == [pytest.approx(5.0, abs=0.25)]
+    assert fake_time.pauses == sorted(fake_time.pauses)
+    assert (fake_time.pauses[0], fake_time.pauses[-1]) == (0.002, 0.25)
+
+
+async def test_one_that_dies_before_it_is_ready_is_not_taken_for_its_successor(fake_time: FakeTime) -> None:
+    detector = FakeDetector("a")
+    fake_time.at(0.01, lambda: detector.becomes(None))
+    fake_time.at(1.0, lambda: detector.becomes("b"))
+
+    async def is_ready() -> bool:
+        return detector.identity == "b"
+
+    assert await wait_for_target(detector, is_ready, never_overdue, 5.0, fake_time.clock) == "b"

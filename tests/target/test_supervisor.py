@@ -284,19 +284,22 @@ async def test_detector_follows_the_child_through_a_crash(
     detector = SupervisedDetector(supervisor, ListeningSocket("127.0.0.1", port))
     supervisor.start()
 
-    async def probe() -> bool:
-        raise AssertionError("not needed")
+    async def ready() -> bool:
+        return True
 
-    identity = await wait_for_target(detector, probe)
+    async def overdue() -> None:
+        raise AssertionError("nothing took too long")
+
+    identity = await wait_for_target(detector, ready, overdue, 60.0)
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     assert await judge_loss(detector, identity) is Verdict.SAME
     supervisor.send_signal(signal.SIGKILL)
     assert await judge_loss(detector, identity) is Verdict.DEAD
     writer.close()
-    second = await wait_for_target(detector, probe)
+    second = await wait_for_target(detector, ready, overdue, 60.0)
     assert second != identity
     await supervisor.restart()
-    assert await wait_for_target(detector, probe) not in (identity, second)
+    assert await wait_for_target(detector, ready, overdue, 60.0) not in (identity, second)
     detector.close()
 
 
