@@ -58,12 +58,12 @@ class Seen:
 class Clients:
     """Each adds to a counter of its own, one request after the other, and checks the value that it is told."""
 
-    def __init__(self, server: Server, count: int) -> None:
+    def __init__(self, server: Server, count: int, first_number: int = 0) -> None:
         self.seen = Seen()
         self._server = server
         self._stopping = False
         self._grown = asyncio.Event()
-        self._tasks = [asyncio.create_task(self._work(number)) for number in range(count)]
+        self._tasks = [asyncio.create_task(self._work(first_number + number)) for number in range(count)]
 
     async def acknowledged(self, more: int) -> None:
         """Return when so many more operations have been acknowledged."""

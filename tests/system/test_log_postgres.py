@@ -19,6 +19,7 @@ from test_kills import check_exact
 from tests.storage_backends.test_postgres_server import Server as Database
 from tests.storage_backends.test_postgres_server import frozen_ends, server  # noqa: F401
 
+CLIENTS = 20
 SECRET = "s3cret-w0rd"
 _EVENTS = """
 SELECT version, target FROM interceptor.records r JOIN interceptor.logs l ON l.id = r.log_id
@@ -37,6 +38,16 @@ async def kept(server: Database, log_name: str) -> list[str]:  # noqa: F811
     return [found[1] for row in rows if (found := re.search(r"\?op=([\d-]+)$", row[1]))]
 
 
+async def until_everybody_waits(interceptor: Restartable) -> None:
+    """Return when each client has a request that is held, or whose event waits for the database."""
+
+    def waiting() -> bool:
+        state = interceptor.state()
+        return bool(state["held"] + state["versions"]["delivered"] - state["versions"]["durable"] == CLIENTS)
+
+    await asyncio.to_thread(wait_until, waiting, "everybody waits")
+
+
 @pytest.mark.parametrize("together_with_target", [False, True])
 @pytest.mark.usefixtures("frozen_ends")
 async def test_the_interceptor_is_killed_under_load(
@@ -51,12 +62,12 @@ async def test_the_interceptor_is_killed_under_load(
     target = start_counter(processes)
     interceptor = Restartable(processes, target, "--log", server.url(log_name), "--ring-events-max", "10")
     await interceptor.start()
-    clients = Clients(interceptor, 20)
+    clients = Clients(interceptor, CLIENTS)
     for number in range(KILLS):
         await clients.acknowledged(chance.randrange(20, 200))
         if number % 2:
             server.freeze()
-            await interceptor.until("held", held=True)
+            await until_everybody_waits(interceptor)
         await interceptor.end()
         acknowledged = list(clients.seen.acknowledged)
         server.thaw()
@@ -96,13 +107,15 @@ async def test_while_the_database_is_away_strict_answers_nobody(
     url = server.url(how, commit_timeout_s="1", connect_timeout="1")
     interceptor = Restartable(processes, target, "--log", url, "--ring-events-max", "10")
     await interceptor.start()
-    clients = Clients(interceptor, 20)
-    for _ in range(2):
+    clients = Clients(interceptor, CLIENTS)
+    for round_number in range(2):
         await clients.acknowledged(100)
         if how == "frozen":
             server.freeze()
         else:
             await asyncio.to_thread(server.stop)
+        await until_everybody_waits(interceptor)
+        late = Clients(interceptor, 3, first_number=CLIENTS * (round_number + 1))
         await interceptor.until("held", held=True, log_unavailable=True)
         known = len(clients.seen.acknowledged)
         state = interceptor.state()
@@ -116,6 +129,9 @@ async def test_while_the_database_is_away_strict_answers_nobody(
             assert len(clients.seen.acknowledged) == known
             await asyncio.to_thread(server.start)
         await clients.acknowledged(100)
+        seen_late = await late.finish()
+        assert (seen_late.refused, seen_late.broken) == ([], [])
+        clients.seen.acknowledged += seen_late.acknowledged
     await check_end(processes, interceptor, target, clients)
     assert await kept(server, how) == applied(target)
 
@@ -129,10 +145,10 @@ async def test_beyond_the_hold_window_a_database_that_is_away_means_503(
     options = ("--log", server.url("window"), "--ring-events-max", "10", "--hold-time-max-s", "0.5")
     interceptor = Restartable(processes, target, *options)
     await interceptor.start()
-    clients = Clients(interceptor, 20)
+    clients = Clients(interceptor, CLIENTS)
     await clients.acknowledged(100)
     server.freeze()
-    await interceptor.until("held", held=True, log_unavailable=True)
+    await until_everybody_waits(interceptor)
     status, retry_after, content = await asyncio.to_thread(post, interceptor, "99-1")
     assert (status, retry_after) == (503, [b"1"])
     assert b"had no room for it within 0.5 s" in content
@@ -151,7 +167,7 @@ async def test_relaxed_goes_on_until_the_buffer_is_full(server: Database, proces
     options = ("--log", server.url("relaxed"), "--durability", "relaxed", "--ring-events-max", "500")
     interceptor = Restartable(processes, target, *options)
     await interceptor.start()
-    clients = Clients(interceptor, 20)
+    clients = Clients(interceptor, CLIENTS)
     await clients.acknowledged(100)
     server.freeze()
     await clients.acknowledged(200)
