@@ -36,9 +36,13 @@ _NOT_NEEDED = (
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a log is: the database, the schema in it and the log's name.  `shown` has no password."""
+    """Where a log is: the database, the schema in it and the log's name.  `shown` has no password.
 
-    dsn: str
+    `dsns` are one for each host of the URL, in its order: the driver's time limit is for all hosts of one DSN, and a
+    machine that swallows packets would use it up before the next one is asked.
+    """
+
+    dsns: tuple[str, ...]
     shown: str
     server: str
     schema: str
@@ -109,7 +113,10 @@ def parse_url(url: str) -> Address:
     path = parts.path or "/"
     server = f"postgresql://{user.partition(':')[0]}{at}{host}{path}"
     return Address(
-        dsn=f"postgresql://{parts.netloc}{path}?{urlencode(given, quote_via=quote)}",
+        dsns=tuple(
+            f"postgresql://{netloc}{path}?{urlencode({**given, **place}, quote_via=quote)}"
+            for netloc, place in _one_by_one(parts.netloc, given)
+        ),
         shown=f"{server}?{urlencode(public, safe='/', quote_via=quote)}",
         server=server + (f"?host={given['host']}" if "host" in given else ""),
         schema=own["schema"],
@@ -117,6 +124,25 @@ def parse_url(url: str) -> Address:
         connect_timeout_s=connect_timeout_s,
         commit_timeout_s=commit_timeout_s,
     )
+
+
+def _one_by_one(netloc: str, given: dict[str, str]) -> list[tuple[str, dict[str, str]]]:
+    """Return the part before the path and the parameters for each host, as libpq pairs hosts and ports."""
+    if given["target_session_attrs"] == "prefer-standby":
+        # The driver must see all of them to prefer one.
+        return [(netloc, {})]
+    user, at, hosts = netloc.rpartition("@")
+    if hosts:
+        return [(f"{user}{at}{host}", {}) for host in hosts.split(",")]
+    if "," not in given.get("host", ""):
+        return [(netloc, {})]
+    names, ports = given["host"].split(","), given.get("port", "").split(",")
+    if len(ports) not in (1, len(names)):
+        raise LogConfigurationError(f"port= names {len(ports)} ports for the {len(names)} hosts of host=")
+    ports = ports if len(ports) == len(names) else ports * len(names)
+    return [
+        (netloc, {"host": name} | ({"port": port} if port else {})) for name, port in zip(names, ports, strict=True)
+    ]
 
 
 def _check_names(log_name: str, schema: str) -> None:

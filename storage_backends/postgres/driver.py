@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias, cast
 
 import asyncpg
@@ -21,6 +21,8 @@ DriverError: type[Exception] = asyncpg.InterfaceError
 InternalDriverError: type[Exception] = asyncpg.InternalClientError
 BadAddressError: type[Exception] = asyncpg.exceptions.ClientConfigurationError
 NotPrimaryError: type[Exception] = asyncpg.exceptions.TargetServerAttributeNotMatched
+
+_NOT_NOW: tuple[type[Exception], ...] = (asyncpg.CannotConnectNowError, asyncpg.AdminShutdownError)
 
 
 class Connection(Protocol):
@@ -46,12 +48,43 @@ class Connection(Protocol):
 
     def get_server_pid(self) -> int: ...
 
+    def add_log_listener(self, callback: Callable[[Connection, Any], None]) -> None: ...
+
+    def remove_log_listener(self, callback: Callable[[Connection, Any], None]) -> None: ...
+
     def add_termination_listener(self, callback: Callable[[Connection], None]) -> None: ...
 
 
-async def connect(dsn: str, timeout_s: float) -> Connection:
-    """Open a session.  Raises OSError, PostgresError, DriverError."""
+async def connect(dsns: Sequence[str], timeout_s: float) -> Connection:
+    """Open a session with the first host that lets us in and is what `target_session_attrs` asks for.
+
+    As in libpq each host has the whole time, and one that is reached but refuses the user ends the search.  Raises
+    OSError, PostgresError, DriverError, NotPrimaryError: what the last host said.
+    """
+    for dsn in dsns[:-1]:
+        with contextlib.suppress(OSError, NotPrimaryError, DriverError, *_NOT_NOW):
+            return await _connect(dsn, timeout_s)
+    return await _connect(dsns[-1], timeout_s)
+
+
+async def _connect(dsn: str, timeout_s: float) -> Connection:
     return cast(Connection, await asyncpg.connect(dsn, timeout=timeout_s, command_timeout=None))
+
+
+@contextlib.contextmanager
+def warnings_of(connection: Connection) -> Iterator[list[str]]:
+    """Give a list of the server's warnings that come with the answers to what is sent meanwhile."""
+    found: list[str] = []
+
+    def note(_connection: Connection, message: Any) -> None:
+        if message.severity_en == "WARNING":
+            found.append(str(message.message))
+
+    connection.add_log_listener(note)
+    try:
+        yield found
+    finally:
+        connection.remove_log_listener(note)
 
 
 def cut(connection: Connection) -> None:

@@ -96,7 +96,9 @@ def opening_error(error: BaseException, address: Address) -> LogError:
     if isinstance(error, BadAddressError):
         return LogConfigurationError(f"{where}: a parameter of the URL is wrong: {what}")
     if isinstance(error, NotPrimaryError):
-        return LogUnavailableError(f"{where}: the server is a standby and takes no writes; name the primary in the URL")
+        return LogUnavailableError(
+            f"{where}: the server is a standby and takes no writes; name the primary in the URL, or promote it"
+        )
     if isinstance(error, PostgresError):
         return _refused_error(where, sqlstate(error), what)
     return _unreachable_error(error, where, what)

@@ -32,6 +32,7 @@ from storage_backends.postgres.lock import (
     try_lock,
 )
 from storage_backends.postgres.rows import COLUMNS, KIND_EVENT, READ_COLUMNS, record_of, rows_of
+from storage_backends.postgres.session import confirmed
 from storage_backends.secrets import load_keyring, unsealer_of
 
 CHUNK_RECORDS_MAX = 1_000
@@ -119,11 +120,13 @@ class Ledger:
         self._session = await own_session(connection)
         logs = self.address.table("logs")
         await connection.execute(f"INSERT INTO {logs} (name) VALUES ($1) ON CONFLICT DO NOTHING", self.address.log_name)
-        row = await connection.fetchrow(
-            f"UPDATE {logs} SET epoch = epoch + 1, writer = $2, writer_since = now() WHERE name = $1 RETURNING {_ROW}",
-            self.address.log_name,
-            f"process {os.getpid()} on {socket.gethostname()}",
-        )
+        with confirmed(connection):
+            row = await connection.fetchrow(
+                f"UPDATE {logs} SET epoch = epoch + 1, writer = $2, writer_since = now() WHERE name = $1"
+                f" RETURNING {_ROW}",
+                self.address.log_name,
+                f"process {os.getpid()} on {socket.gethostname()}",
+            )
         if row is None:
             raise LogUnavailableError(f"{self.address.place}: its row in the table logs vanished; try again")
         self.log_id, self._epoch, self._batch, self.first_version, version, ordinal, self.size_bytes, _ = row
@@ -147,7 +150,10 @@ class Ledger:
         locked = await try_lock(connection, self.address)
         if locked:
             # Where commits wait for a standby, a COMMIT that was cut off may not be there yet.  This one is behind it.
-            await connection.execute(f"UPDATE {self.address.table('logs')} SET name = name WHERE id = {self.log_id}")
+            with confirmed(connection):
+                await connection.execute(
+                    f"UPDATE {self.address.table('logs')} SET name = name WHERE id = {self.log_id}"
+                )
         row = await connection.fetchrow(
             f"SELECT {_ROW} FROM {self.address.table('logs')} WHERE name = $1", self.address.log_name
         )
@@ -186,8 +192,9 @@ class Ledger:
                 self.log_id,
                 chunk.facts,
             )
-        if await connection.execute("COMMIT") != "COMMIT":
-            raise LogUnavailableError("the transaction was rolled back")
+        with confirmed(connection):
+            if await connection.execute("COMMIT") != "COMMIT":
+                raise LogUnavailableError("the transaction was rolled back")
         self._achieved(chunk)
 
     def _next_chunk(self) -> Chunk:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeAlias
 
-from storage_backends.errors import LogConfigurationError, LogFailedError
+from storage_backends.errors import LogConfigurationError, LogFailedError, LogUnavailableError
 from storage_backends.postgres.address import Address
-from storage_backends.postgres.driver import Connection, connect, cut
+from storage_backends.postgres.driver import Connection, connect, cut, warnings_of
 from storage_backends.postgres.faults import is_of_pooler
 
 logger = logging.getLogger("storage_backends.postgres")
@@ -32,7 +33,7 @@ _DURABLE = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_s
 
 async def open_session(address: Address) -> Connection:
     """Connect.  Raises OSError, PostgresError, DriverError, LogConfigurationError (a pooler in transaction mode)."""
-    connection = await connect(address.dsn, address.connect_timeout_s)
+    connection = await connect(address.dsns, address.connect_timeout_s)
     try:
         await _refuse_transaction_pooling(connection, address)
         await connection.execute(_SETTINGS)
@@ -56,6 +57,19 @@ async def open_reading_session(address: Address) -> Connection:
     return connection
 
 
+@contextlib.contextmanager
+def confirmed(connection: Connection) -> Iterator[None]:
+    """Raise LogUnavailableError if a commit in here comes with a warning.
+
+    Somebody who cancels (pg_cancel_backend) a COMMIT that waits for a synchronous standby makes the server answer as
+    if it were done, with a warning that the standby may not have it.
+    """
+    with warnings_of(connection) as warnings:
+        yield
+    if warnings:
+        raise LogUnavailableError(f"a COMMIT was not confirmed: {warnings[0]}")
+
+
 async def warn_of_no_fsync(connection: Connection, address: Address) -> None:
     """Log a warning where the server itself does not keep its word."""
     if await connection.fetchval("SELECT current_setting('fsync')") == "off":
@@ -70,7 +84,7 @@ async def _refuse_transaction_pooling(connection: Connection, address: Address) 
     backend_pid = await _backend_pid(connection)
     if backend_pid == connection.get_server_pid():
         return
-    other = await connect(address.dsn, address.connect_timeout_s)
+    other = await connect(address.dsns, address.connect_timeout_s)
     try:
         async with asyncio.timeout(POOLER_PROBE_TIMEOUT_S):
             await other.execute("BEGIN")

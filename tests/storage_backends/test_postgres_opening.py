@@ -12,6 +12,7 @@ import ssl
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import asyncpg
 import pytest
@@ -48,7 +49,7 @@ def test_the_password_is_kept_out_of_sight(url: str, shown: str) -> None:
     log = open_log(url)
     assert log.url == shown
     address = parse_url(url)
-    assert SECRET in address.dsn
+    assert SECRET in address.dsns[0]
     assert SECRET not in f"{address!r} {address.place} {address.shown}"
 
 
@@ -80,12 +81,29 @@ def test_a_password_with_a_hash_is_not_cut_off_silently() -> None:
 
 
 def test_parameters_of_libpq_pass_through_and_those_without_use_are_left_out() -> None:
-    dsn = parse_url("postgresql:///d?host=/run/pg&sslmode=verify-full&keepalives=1&connect_timeout=3&log_name=x").dsn
+    dsn = parse_url("postgresql:///d?host=/run/pg&sslmode=verify-full&keepalives=1&connect_timeout=3&log_name=x").dsns[
+        0
+    ]
     assert "host=%2Frun%2Fpg" in dsn or "host=/run/pg" in dsn
     assert "sslmode=verify-full" in dsn
     assert "keepalives" not in dsn
     assert "connect_timeout" not in dsn
     assert "log_name" not in dsn
+
+
+@pytest.mark.parametrize(
+    ("where", "hosts"),
+    [
+        ("ann:pw@a:1,b,[::1]:3/d?", ["ann:pw@a:1/d?", "ann:pw@b/d?", "ann:pw@[::1]:3/d?"]),
+        ("/d?host=a,b&port=1,2&", ["/d?host=a&port=1&", "/d?host=b&port=2&"]),
+        ("/d?host=a,b&port=1&", ["/d?host=a&port=1&", "/d?host=b&port=1&"]),
+        ("/d?host=/run/pg&", ["/d?host=/run/pg&"]),
+        ("a,b/d?target_session_attrs=prefer-standby&", ["a,b/d?target_session_attrs=prefer-standby&"]),
+    ],
+)
+def test_each_host_of_the_url_is_asked_by_itself(where: str, hosts: list[str]) -> None:
+    dsns = [unquote(dsn) for dsn in parse_url(f"postgresql://{where}log_name=x").dsns]
+    assert [dsn.partition("application_name=")[0] for dsn in dsns] == [f"postgresql://{host}" for host in hosts]
 
 
 def test_logs_of_other_names_and_schemas_have_other_locks() -> None:
@@ -148,7 +166,7 @@ async def test_the_password_may_come_from_the_environment_or_a_file(
 
 
 async def grant(sql: str, url: str) -> None:
-    connection = await asyncpg.connect(parse_url(url.replace("ann@", "postgres@")).dsn)
+    connection = await asyncpg.connect(parse_url(url.replace("ann@", "postgres@")).dsns[0])
     await connection.execute(sql)
     await connection.close()
 

@@ -29,6 +29,7 @@ class Server:
     def __init__(self, server: Any) -> None:
         self._server = server
         self.directory = Path(server.pgdata)
+        self.programs = Path(server.bin_path)
         self.dsn = f"postgresql://postgres@/postgres?host={self._socket_directory()}"
 
     def url(self, log_name: str | None = None, **parameters: str) -> str:
