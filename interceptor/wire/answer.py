@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from interceptor.wire import chunked
 from interceptor.wire.errors import AnswerError
-from interceptor.wire.grammar import ANSWER_HEAD, COMMON_ANSWER_HEAD, STEERING_OF_ANSWER
+from interceptor.wire.grammar import ANSWER_HEAD, BARE_LF, COMMON_ANSWER_HEAD, STEERING_OF_ANSWER
 
 _CONTENT_LENGTH_DIGITS_MAX = 18
 _ENDS_HERE = rb"connection|keep-alive|proxy-connection|te|upgrade|transfer-encoding"
@@ -257,6 +257,9 @@ class AnswerReader:
 
     def _refuse_hopeless_head(self) -> None:
         head_bytes = len(self._buffer) - self._position
+        # A target that ends its lines with LF alone never comes to what we take for an end, and would be waited for.
+        if BARE_LF.search(self._buffer, self._position + self._scanned):
+            self._fail("a line that ends with a bare LF (RFC 9112 §2.2)")
         self._scanned = head_bytes
         if head_bytes >= self._head_max:
             self._fail(f"head larger than {self._head_max} bytes", "answer_head_bytes_max")

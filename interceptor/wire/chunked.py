@@ -10,13 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from interceptor.wire.grammar import CHUNK_SIZE_LINE, TRAILER_SECTION
+from interceptor.wire.grammar import BARE_LF, CHUNK_SIZE_LINE, TRAILER_SECTION
 
 # A size line is 16 digits at most; the rest of the room is for extensions that senders are allowed but never use.
 CHUNK_LINE_BYTES_MAX = 256
 TRAILER_BYTES_MAX = 16 * 1024
 
-_BARE_LF = re.compile(rb"(?<!\r)\n")
 _FORBIDDEN_TRAILER = re.compile(
     rb"(?im)^(?:content[-_]length|transfer[-_]encoding|host|connection|te|upgrade|trailer|content-encoding|content-type"
     rb"|content-range|authorization|set-cookie|cookie|expect|max-forwards|via|x[-_]forwarded[-_][a-z]+|forwarded"
@@ -114,7 +113,7 @@ class ChunkedDecoder:
             raise ChunkedError("a chunk size that is not hexadecimal (RFC 9112 §7.1)")
 
     def _refuse_bad_trailers(self, buffer: bytes, position: int) -> None:
-        if _BARE_LF.search(buffer, position + self._scanned):
+        if BARE_LF.search(buffer, position + self._scanned):
             raise ChunkedError("malformed trailer section (RFC 9112 §7.1.2)")
         if len(buffer) - position >= TRAILER_BYTES_MAX:
             raise ChunkedError(f"trailer section larger than {TRAILER_BYTES_MAX} bytes")

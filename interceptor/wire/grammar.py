@@ -70,6 +70,9 @@ STEERING_OF_ANSWER = re.compile(
     rb"\n(content-length|transfer-encoding|connection|keep-alive|proxy-connection|upgrade|te):[\t ]*+([^\r]*+)"
 )
 
+# Looked for in what is not complete yet.
+BARE_LF = re.compile(rb"(?<!\r)\n")
+
 # reg-name, IPv4 or IP-literal, with an optional port (RFC 3986 §3.2.2, without userinfo)
 HOST = re.compile(rb"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9\-._~%!$&'()*+,;=]*)(?::[0-9]*)?\Z")
 ABSOLUTE_FORM = re.compile(rb"(?i:https?)://([^/?#]*)([/?].*)?\Z")

@@ -14,6 +14,7 @@ from interceptor.wire.canonical import count_forwards, write_anew
 from interceptor.wire.errors import RequestError
 from interceptor.wire.grammar import (
     ABSOLUTE_FORM,
+    BARE_LF,
     COMMON_REQUEST_HEAD,
     HOST,
     REQUEST_HEAD,
@@ -26,7 +27,6 @@ from interceptor.wire.grammar import (
 _FIELD_LINE_BYTES_MIN = 4
 # 18 digits: what fits in a signed 64-bit number with room to spare.
 _CONTENT_LENGTH_DIGITS_MAX = 18
-_BARE_LF = re.compile(rb"(?<!\r)\n")
 _FIRST_OF_METHOD = re.compile(TOKEN)
 _NO_METHODS = frozenset({b"CONNECT", b"PRI"})
 _BOUNDED_METHODS = frozenset({b"OPTIONS", b"TRACE"})
@@ -374,7 +374,7 @@ class RequestReader:
         head_bytes = len(buffer) - start
         if not head_bytes:
             return
-        if _BARE_LF.search(buffer, start + scanned):
+        if BARE_LF.search(buffer, start + scanned):
             self._fail(RequestError(400, "a line that ends with a bare LF (RFC 9112 §2.2)"))
         line_end = buffer.find(b"\n", start)
         if line_end >= start + scanned and REQUEST_LINE.fullmatch(buffer, start, line_end - 1) is None:

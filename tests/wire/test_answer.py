@@ -160,6 +160,12 @@ class TestRefused:
         """RFC 9112 §7.1, RFC 9110 §6.5.1."""
         answer_refused(with_fields(200, CHUNKED, chunks))
 
+    @pytest.mark.parametrize("start", [b"HTTP/1.1 200 OK\n", b"HTTP/1.1 200 OK\r\nA: b\n"])
+    def test_bare_lf_is_refused_before_the_head_is_complete(self, start: bytes) -> None:
+        """RFC 9112 §2.2: there would be no CRLF to wait for."""
+        for pieces in ([start], bytewise(start)):
+            assert read_answers(pieces).refused
+
     def test_size_of_head(self) -> None:
         """No section's number: each buffer has a limit, however the bytes were cut."""
         room = HEAD_BYTES_MAX - len(with_fields(204, b"A: \r\n"))
