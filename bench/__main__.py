@@ -9,6 +9,7 @@ from types import FrameType
 
 import click
 
+from bench.chaos.command import chaos
 from bench.cost import Plan, measure_cost
 from bench.load import LoadError
 from bench.pipeline import PipelineError
@@ -101,6 +102,8 @@ def replay(
         raise click.ClickException(str(error)) from error
     click.echo(describe(events, target, recovery))
 
+
+main.add_command(chaos)
 
 if __name__ == "__main__":
     main(prog_name="python -m bench")

@@ -70,6 +70,10 @@ class Child:
         """The exit status, once the process has ended by itself. Raises subprocess.TimeoutExpired."""
         return self._process.wait(timeout_s)
 
+    def terminate(self) -> None:
+        """Ask the process to end; `wait` for it."""
+        self._process.terminate()
+
     def kill(self) -> None:
         """End the process at once, as a crash would, and collect it."""
         self._process.kill()

@@ -54,6 +54,30 @@ async def test_what_was_not_sent_stays_for_the_next_connection() -> None:
         assert target.asked[1] == ["GET /2", "GET /3"]
 
 
+async def test_what_comes_after_a_loss_and_before_its_judgement_was_not_sent() -> None:
+    """Rule 3: a batch that is delivered in the turn of the loss is in no doubt, and goes on the next connection."""
+
+    async def script(connection: Connection) -> None:
+        await connection.requests()
+        if connection.number == 1:
+            connection.reset()
+        else:
+            connection.write(ok(b"/2") + ok(b"/3"))
+            await connection.echo()
+
+    async with rig(script) as (lane, target):
+        lane.send()
+        await lane.lost()
+        # Its transport is closed for good in the turn after it has told of the loss.
+        await asyncio.sleep(0)
+        lane.send(2)
+        assert lane.lane.queued == 2
+        assert [delivery.event.version for delivery in lane.lane.take_back_sent()] == [1]
+        lane.lane.pump()
+        await lane.until(lambda: lane.deliveries[2].ended)
+        assert target.asked == [["GET /1"], ["GET /2", "GET /3"]]
+
+
 async def test_take_back_returns_everything_in_order_and_forgets_that_the_target_was_serial() -> None:
     async def script(connection: Connection) -> None:
         await connection.requests()

@@ -1,0 +1,56 @@
+"""From a seed to a run: which target, how it is looked after, and which log.  The same seed gives the same plan."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.chaos.target.kinds import KINDS, TargetKind
+
+HOLD_S = 25.0
+SHORT_HOLD_S = 1.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run: a log, an interceptor, a kind of target, and faults in a row."""
+
+    seed: int
+    kind: TargetKind
+    supervised: bool
+    wait_on_unclean: bool
+    short_hold: bool
+    small_disk: bool
+    failures: int
+    only: tuple[str, ...]
+    clients: int = 10
+
+    @property
+    def hold_s(self) -> float:
+        """The hold window; a short one where a failure is meant to outlast it."""
+        return SHORT_HOLD_S if self.short_hold else HOLD_S
+
+    @property
+    def chance(self) -> random.Random:
+        """The run's own source of chance."""
+        return random.Random(f"run {self.seed}")
+
+    def describe(self) -> str:
+        """Say it in one line."""
+        words = [self.kind.name, "supervised" if self.supervised else "restarted from outside"]
+        if not self.supervised:
+            words.append("on-unclean wait" if self.wait_on_unclean else "on-unclean assume-applied")
+        words += ["1 s hold window"] * self.short_hold + ["disk of 4 MiB"] * self.small_disk
+        return ", ".join(words)
+
+
+def make_plan(seed: int, failures: int, kinds: Sequence[str], only: Sequence[str]) -> Plan:
+    """Choose from the seed, among the kinds of targets that were asked for."""
+    chance = random.Random(f"plan {seed}")
+    kind = KINDS[chance.choice(sorted(kinds or KINDS))]
+    supervised = chance.random() < 0.5 and not kind.prefork
+    wait = chance.random() < 0.4
+    short_hold = chance.random() < 0.15 or tuple(only) == ("outage",)
+    small_disk = chance.random() < 0.15 or tuple(only) == ("log-full",)
+    return Plan(seed, kind, supervised, wait, short_hold, small_disk, failures, tuple(only))

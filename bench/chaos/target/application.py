@@ -1,0 +1,68 @@
+"""What the application remembers, and its answers; the same for every server.
+
+`POST /counters/K`, `/registers/K`, `/lists/K` change and `GET` reads, each with `?op=ID`; the journal keeps the ids in
+the order in which they were applied, with a checksum of each content.  Two equal histories give equal bytes: no time,
+no chance.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from threading import Lock
+from urllib.parse import parse_qs, urlsplit
+
+JOURNAL_PATH = "/chaos/journal"
+READY_PATH = "/chaos/ready"
+
+
+class Application:
+    """The whole state of one incarnation."""
+
+    def __init__(self) -> None:
+        self._counters: dict[str, int] = {}
+        self._registers: dict[str, str] = {}
+        self._lists: dict[str, list[str]] = {}
+        self._applied: list[tuple[str, int]] = []
+        self._lock = Lock()
+
+    def answer(self, method: str, target: str, body: bytes) -> bytes:
+        """Apply one request and return the content of its answer.  Dies of poison."""
+        parts = urlsplit(target)
+        if parts.path == JOURNAL_PATH:
+            return self._journal()
+        query = parse_qs(parts.query)
+        operation = query["op"][0]
+        _, collection, key = parts.path.split("/")
+        if collection == "poison":
+            os._exit(66)
+        with self._lock:
+            self._applied.append((operation, zlib.crc32(body)))
+            value = self._apply(collection, key, operation, changes=method == "POST")
+        padding = "x" * int(query.get("pad", ["0"])[0])
+        return json.dumps({"op": operation, "value": value, "padding": padding}).encode()
+
+    def _apply(self, collection: str, key: str, operation: str, *, changes: bool) -> int | str | list[str]:
+        if collection == "counters":
+            if changes:
+                self._counters[key] = self._counters.get(key, 0) + 1
+            return self._counters.get(key, 0)
+        if collection == "registers":
+            if changes:
+                self._registers[key] = operation
+            return self._registers.get(key, "")
+        if changes:
+            self._lists.setdefault(key, []).append(operation)
+        return self._lists.get(key, [])
+
+    def _journal(self) -> bytes:
+        with self._lock:
+            return json.dumps(
+                {
+                    "applied": self._applied,
+                    "counters": self._counters,
+                    "registers": self._registers,
+                    "lists": self._lists,
+                }
+            ).encode()
