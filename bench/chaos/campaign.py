@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shlex
 import tempfile
 import time
 from collections import Counter
@@ -47,6 +48,8 @@ class Orders:
         """The shortest command that does one run again."""
         options = [f"--seed {plan.seed}", f"--failures {plan.failures}"]
         options += [f"--kind {name}" for name in self.kinds] + [f"--fault {name}" for name in self.faults]
+        if self.launcher != INTERCEPTOR:
+            options.append(f"--launcher '{shlex.join(self.launcher)}'")
         return " ".join(["python -m bench chaos", *options])
 
 

@@ -13,7 +13,7 @@ from bench.chaos.history import Ending, Kind, Operation
 from bench.chaos.workload import Request, Workload
 
 ANSWER_TIMEOUT_S = 60.0
-RECONNECT_S = 0.01
+RECONNECT_S = 0.05
 PIPELINED_MAX = 6
 PROBLEM = "application/problem+json"
 

@@ -1,0 +1,152 @@
+"""The checker accepts a legal history, and names the rule that each illegal one breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.chaos.checker import check
+from bench.chaos.history import (
+    Applied,
+    Ending,
+    FinalState,
+    History,
+    Kind,
+    Logged,
+    Operation,
+    Quiet,
+    Violation,
+    Window,
+    load,
+    save,
+)
+
+
+def operation(identifier: str, kind: Kind, key: str, at: int, result: int | str | list[str] | None) -> Operation:
+    client = int(identifier.partition(".")[0])
+    return Operation(identifier, client, kind, key, 7, at, at + 5, Ending.ACKNOWLEDGED, 200, result)
+
+
+def legal() -> History:
+    """Two clients, four operations, and one that the hold queue refused."""
+    refused = Operation("2.2", 2, Kind.ADD, "c", 7, 50, 60, Ending.REFUSED, 503, error="held for too long")
+    return History(
+        operations=[
+            operation("1.1", Kind.ADD, "c", 0, 1), operation("2.1", Kind.ADD, "c", 10, 2),
+            operation("1.2", Kind.APPEND, "l", 20, ["1.2"]), operation("1.3", Kind.LIST, "l", 30, ["1.2"]),
+            refused,
+        ],
+        windows=[Window("outage", 45, 65, (503,))],
+        quiets=[Quiet(4, 4, 0, False, "a hold on demand")],
+        log=[Logged(number, name, 7) for number, name in enumerate(("1.1", "2.1", "1.2", "1.3"), 1)],
+        final=FinalState([Applied(name, 7) for name in ("1.1", "2.1", "1.2", "1.3")], {"c": 2}, {}, {"l": ["1.2"]}),
+    )  # fmt: skip
+
+
+def test_a_legal_history() -> None:
+    assert check(legal()) == []
+
+
+def lost(history: History) -> None:
+    del history.log[1], history.final.applied[1]
+    history.log[1:] = [Logged(event.version - 1, event.id, 7) for event in history.log[1:]]
+
+
+def applied_twice(history: History) -> None:
+    history.final.applied.append(history.final.applied[0])
+
+
+def not_recovered(history: History) -> None:
+    history.final.applied.pop(0)
+
+
+def swapped(history: History) -> None:
+    applied = history.final.applied
+    applied[0], applied[1] = applied[1], applied[0]
+
+
+def gap(history: History) -> None:
+    history.log[-1] = Logged(5, "1.3", 7)
+
+
+def refused_and_applied(history: History) -> None:
+    history.log.append(Logged(5, "2.2", 7))
+    history.final.applied.append(Applied("2.2", 7))
+
+
+def left_before_it_was_sent_and_applied(history: History) -> None:
+    refused_and_applied(history)
+    history.operations[-1].ending, history.operations[-1].left = Ending.UNSENT, True
+
+
+def other_bytes(history: History) -> None:
+    history.log[0] = Logged(1, "1.1", 8)
+
+
+def not_drained(history: History) -> None:
+    history.quiets.append(Quiet(4, 3, 0, True, "a hold on demand"))
+
+
+def an_error_without_a_fault(history: History) -> None:
+    history.windows.clear()
+
+
+def an_error_that_its_fault_does_not_excuse(history: History) -> None:
+    history.windows = [Window("kill", 45, 65)]
+
+
+def innocent(history: History) -> None:
+    history.quarantined.append(1)
+
+
+def diverged(history: History) -> None:
+    history.divergences = 1
+
+
+def own_write_unseen(history: History) -> None:
+    history.operations[3].result = []
+
+
+def stale(history: History) -> None:
+    history.operations[1].result = 1
+
+
+def doubt_without_a_reason(history: History) -> None:
+    history.uncertain.append((4, 4))
+
+
+@pytest.mark.parametrize(
+    ("damage", "rule"),
+    [
+        (lost, "2"), (applied_twice, "3"), (not_recovered, "3"), (swapped, "1"), (gap, "1"), (refused_and_applied, "3"),
+        (left_before_it_was_sent_and_applied, "3"), (other_bytes, "5"), (not_drained, "4"),
+        (an_error_without_a_fault, "client"), (an_error_that_its_fault_does_not_excuse, "client"),
+        (innocent, "poison"), (diverged, "5"), (own_write_unseen, "ryw"), (stale, "linearizable"),
+        (doubt_without_a_reason, "3"),
+    ],
+)  # fmt: skip
+def test_an_illegal_history_names_its_rule(damage: Callable[[History], None], rule: str) -> None:
+    history = legal()
+    damage(history)
+    assert rule in {violation.rule for violation in check(history)}
+
+
+def test_what_the_interceptor_says_that_it_can_not_know_may_be_missing_and_nothing_else() -> None:
+    history = legal()
+    history.uncertain, history.uncertain_expected = [(4, 4)], True
+    history.final.applied.pop()
+    assert check(history) == []
+    history.final.applied.pop()
+    assert {violation.rule for violation in check(history)} >= {"1", "3"}
+
+
+def test_a_history_is_kept_as_json_lines(tmp_path: Path) -> None:
+    history = legal()
+    save(history, [Violation("1", "swapped")], tmp_path / "history.jsonl")
+    parts = load(tmp_path / "history.jsonl")
+    assert parts[0] == ("violation", {"rule": "1", "text": "swapped"})
+    assert [value["id"] for name, value in parts if name == "operations" and isinstance(value, dict)] == [
+        each.id for each in history.operations
+    ]
