@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from bench.chaos.campaign import Orders, run_campaign
+from bench.chaos.disk import DiskUnavailableError
 from bench.chaos.plan import make_plan
 from bench.chaos.proxy import INTERCEPTOR
 from bench.chaos.report import ALL_FAULTS, expectations, table
@@ -45,7 +46,10 @@ def chaos(
         seed, failures, failures_per_run, seconds, kinds, faults,
         tuple(shlex.split(launcher)) if launcher else INTERCEPTOR, work_dir, histories, stop_at_violation,
     )  # fmt: skip
-    findings = asyncio.run(run_campaign(orders, _progress))
+    try:
+        findings = asyncio.run(run_campaign(orders, _progress))
+    except DiskUnavailableError as error:
+        raise click.ClickException(str(error)) from error
     click.echo(table(findings))
     if findings.violations:
         raise click.ClickException("rules were violated")

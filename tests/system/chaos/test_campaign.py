@@ -7,12 +7,23 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from faulty_disk import compiled_library, mounted_disk
 
 from bench.chaos.campaign import Orders, run_campaign
 from bench.chaos.command import chaos
 from bench.chaos.plan import make_plan
 from bench.chaos.report import table
 from bench.chaos.target.kinds import KINDS
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _disks(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Skips where this machine can't have the disks that fail."""
+    directory = tmp_path_factory.mktemp("disks")
+    compiled_library(directory)
+    with mounted_disk(directory / "small"):
+        pass
+
 
 PLANTED = str(Path(__file__).parent / "planted.py")
 # Each finds its bug in the first runs; more only make sure.
