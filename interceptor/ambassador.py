@@ -28,6 +28,7 @@ from interceptor.release_gate import ReleaseGate
 from interceptor.routing import Router
 from interceptor.scratch import project_into_scratch
 from interceptor.sequencer import Sequencer
+from interceptor.server_tls import ServerTls
 from interceptor.settings import Detection, Settings
 from interceptor.states import Cause, State, StateMachine
 from interceptor.target.detection import ConnectionDetector, DeathDetector, ListenerDetector, SupervisedDetector
@@ -130,7 +131,11 @@ class Ambassador:
 
     async def start(self) -> None:
         """Start the target, where we supervise it, and listen.  Raises ConfigurationError or TargetStartError."""
-        self.listen_address = await self.listener.start(self.settings.listen)
+        settings = self.settings
+        self.listen_address = await self.listener.start(
+            settings.listen, unix_mode=settings.listen_unix_mode, proxy_protocol=settings.proxy_protocol,
+            tls=ServerTls(settings.listen_tls, self.counters.tls_reloads) if settings.listen_tls else None,
+        )  # fmt: skip
         if self.supervisor is not None:
             self.supervisor.start()
         self.recovery.start()

@@ -21,6 +21,7 @@ from interceptor.wire import chunked
 from interceptor.wire.answer import Answer, Framing
 
 if TYPE_CHECKING:
+    from interceptor.answer_budget import AnswerBudget
     from interceptor.exchange import Exchange
 
 _SPOOL_READ_BYTES = 256 * 1024
@@ -32,6 +33,7 @@ class AnswerStream:
 
     __slots__ = (
         "_aborted",
+        "_budget",
         "_chunked",
         "_content_bytes",
         "_digest",
@@ -52,7 +54,8 @@ class AnswerStream:
         "_touched",
     )
 
-    def __init__(self, exchange: Exchange, memory_bytes_max: int, spool_bytes_max: int) -> None:
+    def __init__(self, exchange: Exchange, memory_bytes_max: int, spool_bytes_max: int, budget: AnswerBudget) -> None:
+        self._budget = budget
         self._exchange = exchange
         self._memory_max = memory_bytes_max
         self._spool_max = spool_bytes_max
@@ -164,6 +167,7 @@ class AnswerStream:
             if self._queue:
                 piece = self._queue.popleft()
                 self._memory_bytes -= len(piece)
+                self._budget.memory_bytes -= len(piece)
             elif self._spool is not None:
                 piece = self._read_spool()
                 if not piece:
@@ -181,30 +185,51 @@ class AnswerStream:
     def close(self) -> None:
         """Drop what waits."""
         self._queue.clear()
+        self._budget.memory_bytes -= self._memory_bytes
         self._memory_bytes = 0
+        self._close_spool()
+
+    def _close_spool(self) -> None:
         if self._spool is not None:
             self._spool.close()
             self._spool = None
+        # A file keeps what was read of it until it is empty, so that is how it counts.
+        self._budget.spool_bytes -= self._spool_written
         self._spool_read = self._spool_written = 0
 
     def _put(self, data: bytes) -> None:
         if self._exchange.client is None:
             return
-        if self._spool is None and self._memory_bytes + len(data) <= self._memory_max:
+        # A single piece is bounded by what one read from the target brings.
+        fits = not self._queue or self._memory_bytes + len(data) <= self._memory_max
+        if self._spool is None and ((fits and not self._budget.memory_is_full) or self._leaves_at_once()):
             self._queue.append(data)
             self._memory_bytes += len(data)
-        elif not self._queue and self._spool is None and len(data) > self._memory_max:
-            # A single piece is bounded by what one read from the target brings.
-            self._queue.append(data)
-            self._memory_bytes += len(data)
+            self._budget.memory_bytes += len(data)
         else:
             self._write_spool(data)
         self.pump()
 
+    def _leaves_at_once(self) -> bool:
+        client = self._exchange.client
+        return (
+            self._released
+            and not self._queue
+            and client is not None
+            and client.is_first(self._exchange)
+            and not client.write_blocked
+        )
+
     def _write_spool(self, data: bytes) -> None:
         counters = self._exchange.counters
+        budget = self._budget
+        name = None
         if self._spool_written - self._spool_read + len(data) > self._spool_max:
-            counters.limits_reached["answer_spool_bytes_max"] += 1
+            name = "answer_spool_bytes_max"
+        elif budget.spool_bytes + len(data) > budget.spool_bytes_max:
+            name = "answers_spool_bytes_max"
+        if name is not None:
+            counters.limits_reached[name] += 1
             self.abort()
             return
         try:
@@ -219,6 +244,7 @@ class AnswerStream:
             self.abort()
             return
         self._spool_written += len(data)
+        budget.spool_bytes += len(data)
         counters.spooled_bytes += len(data)
 
     def _read_spool(self) -> bytes:
@@ -227,7 +253,5 @@ class AnswerStream:
         piece = self._spool.read(_SPOOL_READ_BYTES)
         self._spool_read += len(piece)
         if self._spool_read == self._spool_written:
-            self._spool.close()
-            self._spool = None
-            self._spool_read = self._spool_written = 0
+            self._close_spool()
         return piece

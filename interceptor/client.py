@@ -31,10 +31,11 @@ AHEAD_BYTES_MAX = 64 * 1024
 class ClientConnection(ClientTransport):
     """Created by the listener for each accepted connection."""
 
-    __slots__ = ("_answered_continue", "_deferred", "_forwarder")
+    __slots__ = ("_answered_continue", "_deferred", "_forwarder", "_scheme")
 
-    def __init__(self, listener: Listener) -> None:
-        super().__init__(listener)
+    def __init__(self, listener: Listener, peer: bytes | None = None, scheme: bytes = b"http") -> None:
+        super().__init__(listener, peer)
+        self._scheme = scheme
         # A request that goes another way than the log and waits for those before it.
         self._deferred: tuple[Request, Route] | None = None
         self._answered_continue = False
@@ -43,10 +44,11 @@ class ClientConnection(ClientTransport):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        peer = transport.get_extra_info("peername")
-        # A peer on a Unix socket has no address; "unknown" is the word for that (RFC 7239 §6.2).
-        host = peer[0].encode() if isinstance(peer, tuple) else b"unknown"
-        self._forwarder = Forwarder(host, b"http", self._listener.authority)
+        if self.peer is None:
+            name = transport.get_extra_info("peername")
+            # A peer on a Unix socket has no address; "unknown" is the word for that (RFC 7239 §6.2).
+            self.peer = name[0].encode() if isinstance(name, tuple) else b"unknown"
+        self._forwarder = Forwarder(self.peer, self._scheme, self._listener.authority)
         self._listener.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -74,10 +76,12 @@ class ClientConnection(ClientTransport):
         if self._exchanges and self._listener.admission.holds(self._exchanges[0]):
             # Most who end their side while they wait have given up; what nobody waits for must not happen later.
             return False
-        return bool(self._exchanges)
+        # TLS has no half-closed connections here: an end is an end.
+        return bool(self._exchanges) and self._transport.can_write_eof()
 
     def resume_writing(self) -> None:
         self.write_blocked = False
+        self.account_answers()
         if self._exchanges:
             first = self._exchanges[0]
             if first.stream is not None:
@@ -108,6 +112,9 @@ class ClientConnection(ClientTransport):
                 if request is None:
                     return
                 self._requests += 1
+                if self._requests == self._requests_max:
+                    listener.counters.limits_reached["requests_per_connection_max"] += 1
+                    request.keep_alive = False
                 if request.upgrade is not None or not listener.records_all:
                     route = listener.router.route(request)
                     if route is not Route.RECORD:
@@ -264,12 +271,14 @@ class ClientConnection(ClientTransport):
         exchanges = self._exchanges
         if exchanges[0] is not exchange:
             exchange.whole = data
+            self.stashed_bytes += len(data)
+            self.account_answers()
             return
         self._transport.write(data)
         if (
             exchange.keep_alive
             and len(exchanges) == 1
-            and not (self._paused or self._eof or self._request or self._upload)
+            and not (self._paused or self._eof or self._request or self._upload or self.write_blocked)
         ):
             exchanges.popleft()
         else:
@@ -281,7 +290,11 @@ class ClientConnection(ClientTransport):
         exchanges.popleft()
         while exchange.keep_alive and exchanges and exchanges[0].whole is not None:
             exchange = exchanges.popleft()
-            self._transport.write(cast(bytes, exchange.whole))
+            data = cast(bytes, exchange.whole)
+            self.stashed_bytes -= len(data)
+            self._transport.write(data)
+        if self.write_blocked or self._answer_bytes:
+            self.account_answers()
         if not exchange.keep_alive:
             self._end()
             return

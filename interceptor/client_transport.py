@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
+from interceptor.client_deadlines import Deadlines, Phase, acknowledged_bytes
 from interceptor.exchange import Exchange
 from interceptor.passed_exchange import PassedExchange
 from interceptor.wire.errors import RequestError
@@ -27,6 +28,8 @@ class ClientTransport(asyncio.Protocol):
     """Knows what is under way on the connection, and ends it."""
 
     __slots__ = (
+        "_answer_bytes",
+        "_deadlines",
         "_eof",
         "_exchanges",
         "_intake_bytes",
@@ -34,21 +37,25 @@ class ClientTransport(asyncio.Protocol):
         "_linger_left",
         "_linger_timer",
         "_listener",
+        "_parked_bytes",
         "_paused",
-        "_phase",
-        "_phase_since_s",
         "_reader",
         "_request",
         "_requests",
+        "_requests_max",
         "_transport",
         "_upload",
+        "peer",
+        "stashed_bytes",
         "write_blocked",
     )
 
     _transport: asyncio.Transport
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, peer: bytes | None = None) -> None:
+        """`peer` is the client's address where it is not the transport's."""
         self._listener = listener
+        self.peer = peer
         limits = listener.limits
         self._reader = RequestReader(limits.head_bytes_max, limits.target_bytes_max, limits.fields_max)
         self._exchanges: deque[Exchange] = deque()
@@ -63,8 +70,12 @@ class ClientTransport(asyncio.Protocol):
         self._linger_left = LINGER_BYTES_MAX
         self._linger_timer: asyncio.TimerHandle | None = None
         self._requests = 0
-        self._phase = ""
-        self._phase_since_s = 0.0
+        self._requests_max = limits.requests_per_connection_max
+        # What of answers and of unread requests is accounted for while this connection does not take or is not read.
+        self._answer_bytes = 0
+        self.stashed_bytes = 0
+        self._parked_bytes = 0
+        self._deadlines = Deadlines()
         self.write_blocked = False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -72,16 +83,42 @@ class ClientTransport(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.write_blocked = True
+        self.account_answers()
+
+    @property
+    def answer_bytes(self) -> int:
+        """Bytes of answers that wait because the client does not take them, or not yet."""
+        return self._answer_bytes
+
+    def account_answers(self) -> None:
+        """Say how much waits for this client now; where all together is too much, the one that holds most is cut."""
+        now = self.stashed_bytes + (self._transport.get_write_buffer_size() if self.write_blocked else 0)
+        budget = self._listener.gate.budget
+        budget.memory_bytes += now - self._answer_bytes
+        self._answer_bytes = now
+        if budget.memory_is_full:
+            self._listener.cut_slowest()
 
     def _pause(self) -> None:
         if not self._paused and not self._transport.is_closing():
             self._paused = True
             self._transport.pause_reading()
+            self._park(self._reader.buffered_bytes)
 
     def _resume_reading(self) -> None:
         if self._paused and not self._transport.is_closing():
             self._paused = False
+            self._park(0)
             self._transport.resume_reading()
+
+    def _park(self, size_bytes: int) -> None:
+        """Account for what was read and waits here while reading is paused."""
+        listener = self._listener
+        listener.intake_bytes += size_bytes - self._parked_bytes
+        self._parked_bytes = size_bytes
+        if listener.intake_bytes > listener.limits.intake_bytes_max and size_bytes:
+            listener.counters.limits_reached["intake_bytes_max"] += 1
+            listener.cut_soon(self)
 
     def _release_intake(self) -> None:
         self._listener.intake_bytes -= self._intake_bytes
@@ -138,6 +175,10 @@ class ClientTransport(asyncio.Protocol):
         self._request = None
         self._upload = None
         self._release_intake()
+        self._park(0)
+        self.stashed_bytes = 0
+        self._listener.gate.budget.memory_bytes -= self._answer_bytes
+        self._answer_bytes = 0
         self._listener.closed(self)
         exchanges, self._exchanges = self._exchanges, deque()
         for exchange in exchanges:
@@ -145,44 +186,44 @@ class ClientTransport(asyncio.Protocol):
             exchange.client_gone()
 
     def sweep(self, now_s: float) -> None:
-        """Called every second or so: end what has taken too long."""
+        """Called every second or so: end what has taken too long or moves too slowly."""
+        listener = self._listener
         phase = self._present_phase()
-        if phase != self._phase:
-            self._phase, self._phase_since_s = phase, now_s
+        name = self._deadlines.exceeded(phase, now_s, listener.limits)
+        if name is None:
             return
-        limit_name = _LIMIT_OF_PHASE[phase.partition(" ")[0]]
-        if limit_name is None or now_s - self._phase_since_s < getattr(self._listener.limits, limit_name):
-            return
-        self._listener.counters.limits_reached[limit_name] += 1
-        if phase.startswith(("head", "body")):
-            self._refuse(RequestError(408, f"the request was not complete within {limit_name} (RFC 9110 §15.5.9)"))
-        elif phase.startswith("idle"):
+        listener.counters.limits_reached[name] += 1
+        if phase.kind in ("head", "body"):
+            self._refuse(RequestError(408, f"the request was not complete within {name} (RFC 9110 §15.5.9)"))
+        elif phase.kind == "idle":
             self._last = True
             self._transport.close()
         else:
             self.abort()
 
-    def _present_phase(self) -> str:
+    def _present_phase(self) -> Phase:
+        reader, requests = self._reader, self._requests
         if self._last and not self._exchanges:
-            return f"closing {self._transport.get_write_buffer_size()}"
+            return self._writing_phase("closing")
         if self.write_blocked:
-            # Whatever leaves the transport's buffer is progress.
-            return f"blocked {self._transport.get_write_buffer_size()} {self._requests}"
+            return self._writing_phase("blocked")
         if self._exchanges:
-            if self._eof and self._upload is not None:
-                return f"ended {self._requests} {self._upload.pieces}"
-            return f"answering {self._requests}"
+            upload = self._upload
+            if upload is None or upload.tunnelled:
+                return Phase("answering", requests)
+            if self._eof:
+                return Phase("ended", (requests, upload.pieces))
+            if upload.uploaded or upload.passage is None or self._paused:
+                return Phase("answering", requests)
+            return Phase("upload", requests, reader.body_bytes)
         if self._request is not None:
-            return f"body {self._requests}"
-        return f"head {self._requests}" if self._reader.buffered_bytes else f"idle {self._requests}"
+            return Phase("body", requests, reader.body_bytes)
+        return Phase("head", requests, reader.buffered_bytes) if reader.buffered_bytes else Phase("idle", requests)
 
-
-_LIMIT_OF_PHASE: dict[str, str | None] = {
-    "closing": "client_write_timeout_s",
-    "blocked": "client_write_timeout_s",
-    "ended": "client_idle_timeout_s",
-    "answering": None,
-    "head": "head_timeout_s",
-    "body": "body_timeout_s",
-    "idle": "client_idle_timeout_s",
-}
+    def _writing_phase(self, kind: str) -> Phase:
+        waiting_bytes = self._transport.get_write_buffer_size()
+        taken_bytes = acknowledged_bytes(self._transport.get_extra_info("socket"))
+        if taken_bytes is None or not waiting_bytes:
+            # Whatever leaves the transport's buffer is progress.
+            return Phase("stuck", (kind, self._requests, waiting_bytes))
+        return Phase(kind, None, taken_bytes)

@@ -43,6 +43,7 @@ class Counters:
         "connections_opened",
         "detection",
         "divergences",
+        "handshakes_failed",
         "hold_time",
         "holds_ended",
         "lane_connections",
@@ -61,6 +62,7 @@ class Counters:
         "spill_events",
         "spooled_bytes",
         "sync",
+        "tls_reloads",
         "tunnels",
         "uncertain",
         "unrecorded",
@@ -78,6 +80,8 @@ class Counters:
         self.answers_by_class = [0] * 6
         self.refused: Counter[int] = Counter()
         self.limits_reached: Counter[str] = Counter()
+        self.handshakes_failed: Counter[str] = Counter()
+        self.tls_reloads: Counter[str] = Counter()
         self.holds_ended: Counter[str] = Counter()
         self.request = Histogram(REQUEST_BUCKETS_S)
         self.hold_time = Histogram(REQUEST_BUCKETS_S)

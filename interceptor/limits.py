@@ -26,6 +26,11 @@ class Limits:
     """What each buffer, queue and wait may grow to."""
 
     connections_max: int = _limit(16_384, "client connections; one more is closed at once")
+    connections_per_address_max: int = _limit(
+        4_096, "connections of one client address (IPv6: /64; not loopback); one more is closed at once"
+    )
+    requests_per_connection_max: int = _limit(100_000, "requests of one connection; the last answer closes it")
+    handshake_timeout_s: float = _seconds(10.0, "PROXY header and TLS handshake; then the connection is closed")
     head_bytes_max: int = _limit(32_768, "request line and fields of a request; more is answered 431")
     target_bytes_max: int = _limit(8_192, "request target; more is answered 414")
     fields_max: int = _limit(128, "field lines of a request; more is answered 431")
@@ -34,6 +39,10 @@ class Limits:
     pipelined_requests_max: int = _limit(32, "unanswered requests of one connection; reading pauses there")
     head_timeout_s: float = _seconds(30.0, "from a head's first byte to its last; later is answered 408")
     body_timeout_s: float = _seconds(300.0, "from a content's first byte to its last; later is answered 408")
+    rate_grace_s: float = _seconds(5.0, "how long a client may be slower than the minimum rates")
+    head_bytes_per_s_min: int = _limit(240, "rate of a head that is being sent; slower is answered 408")
+    body_bytes_per_s_min: int = _limit(240, "rate of a content that is being sent; slower is answered 408, or cut")
+    answer_bytes_per_s_min: int = _limit(240, "rate at which a client takes an answer; slower is cut")
     client_idle_timeout_s: float = _seconds(75.0, "a connection without a request; then it is closed")
     client_write_timeout_s: float = _seconds(60.0, "a client that takes no byte of its answer; then it is cut")
     hold_requests_max: int = _limit(16_384, "requests held while not Active; one more is answered 503")
@@ -49,6 +58,11 @@ class Limits:
     lanes_max: int = _limit(64, "ordered connections to the target (--lanes); more are refused at the start")
     replay_lane_events_max: int = _limit(1_024, "events under way in a replay, times the lanes; reading pauses there")
     replay_bytes_max: int = _limit(16 * MIB, "bytes of events under way in a replay; reading the log pauses there")
+    answers_memory_bytes_max: int = _limit(
+        256 * MIB, "answers that wait for all clients in memory; more is spooled, or the one with most is cut"
+    )
+    answers_spool_bytes_max: int = _limit(16 * 1024 * MIB, "answers that wait for all clients in files; more cuts")
+    tunnels_max: int = _limit(4_096, "upgraded and bypassed connections; one more request is answered 503")
     pool_connections_max: int = _limit(256, "connections to the target for unrecorded requests; more requests wait")
     connect_timeout_s: float = _seconds(5.0, "a connection attempt to the target")
     ready_timeout_s: float = _seconds(60.0, "a target that is there and not ready; then it is restarted, or reported")

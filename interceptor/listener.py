@@ -1,12 +1,15 @@
-"""The listener: accepts clients, knows them all, and ends those that take too long."""
+"""The listener: accepts clients, knows them all, and ends those that take too long or too much."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from operator import attrgetter
 from time import monotonic
 
+from interceptor.acceptor import Acceptor
 from interceptor.address import Address, UnixAddress
+from interceptor.address_counts import AddressCounts
 from interceptor.admission import Admission
 from interceptor.client import ClientConnection
 from interceptor.client_transport import ClientTransport
@@ -16,6 +19,7 @@ from interceptor.listening_sockets import BACKLOG, ListeningSockets
 from interceptor.passages import Passages
 from interceptor.release_gate import ReleaseGate
 from interceptor.routing import Router
+from interceptor.server_tls import ServerTls
 
 SWEEP_S = 1.0
 
@@ -47,44 +51,111 @@ class Listener:
         self.pipelined_requests_max = limits.pipelined_requests_max
         self.body_bytes_max = limits.body_bytes_max
         self._clients: set[ClientTransport] = set()
-        self._servers: list[asyncio.AbstractServer] = []
+        self._addresses = AddressCounts()
         self._listening: ListeningSockets | None = None
+        self._servers: list[asyncio.AbstractServer] = []
+        self._acceptors: list[Acceptor] = []
+        self._tls: ServerTls | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._quiet: asyncio.Future[None] | None = None
+        self._cutting = False
 
     @property
     def connections(self) -> int:
-        """How many clients are connected."""
-        return len(self._clients)
+        """How many clients are connected, those included that have not finished their handshake."""
+        return len(self._clients) + sum(acceptor.preparing for acceptor in self._acceptors)
 
-    async def start(self, address: Address | UnixAddress) -> Address | UnixAddress:
+    async def start(
+        self,
+        address: Address | UnixAddress,
+        *,
+        unix_mode: int = 0o660,
+        tls: ServerTls | None = None,
+        proxy_protocol: bool = False,
+    ) -> Address | UnixAddress:
         """Listen; return the address with the real port.  Raises ConfigurationError."""
-        loop = asyncio.get_running_loop()
-        self._listening = await ListeningSockets.open(address, "--listen", 0o660)
+        self._listening = await ListeningSockets.open(address, "--listen", unix_mode)
+        self._tls = tls
         for opened in self._listening.sockets:
-            serve = loop.create_unix_server if opened.family == socket.AF_UNIX else loop.create_server
-            self._servers.append(await serve(lambda: ClientConnection(self), sock=opened, backlog=BACKLOG))
-        self._sweeper = loop.call_later(SWEEP_S, self._sweep)
+            if tls is None and not proxy_protocol:
+                await self._serve(opened)
+            else:
+                self._prepare_on(opened, proxy_protocol)
+        if tls is not None:
+            tls.watch()
+        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
         return self._listening.address
+
+    async def _serve(self, opened: socket.socket) -> None:
+        """Accept where a connection begins with its first request: the event loop does that at the least cost."""
+        loop = asyncio.get_running_loop()
+        serve = loop.create_unix_server if opened.family == socket.AF_UNIX else loop.create_server
+        self._servers.append(await serve(self._new_client, sock=opened, backlog=BACKLOG))
+
+    def _prepare_on(self, opened: socket.socket, proxy_protocol: bool) -> None:
+        acceptor = Acceptor(
+            opened,
+            self.counters,
+            self.limits.handshake_timeout_s,
+            tls=self._tls,
+            proxy_protocol=proxy_protocol,
+            has_room=lambda: self.connections < self.limits.connections_max,
+            make_client=lambda peer, scheme: ClientConnection(self, peer, scheme),
+        )
+        acceptor.start()
+        self._acceptors.append(acceptor)
+
+    def _new_client(self) -> asyncio.Protocol:
+        if len(self._clients) >= self.limits.connections_max:
+            self.counters.limits_reached["connections_max"] += 1
+            return _TURNED_AWAY
+        return ClientConnection(self)
 
     def opened(self, client: ClientTransport) -> None:
         """A client has connected."""
         self.counters.connections_opened += 1
         self._clients.add(client)
-        if len(self._clients) > self.limits.connections_max:
-            self.counters.limits_reached["connections_max"] += 1
+        assert client.peer is not None
+        if self._addresses.enter(client.peer) > self.limits.connections_per_address_max:
+            self.counters.limits_reached["connections_per_address_max"] += 1
             client.abort()
 
     def closed(self, client: ClientTransport) -> None:
         """A client's connection has ended; may be told twice."""
-        self._clients.discard(client)
+        if client in self._clients:
+            self._clients.remove(client)
+            assert client.peer is not None
+            self._addresses.leave(client.peer)
         if self._quiet is not None and not self._clients and not self._quiet.done():
             self._quiet.set_result(None)
+
+    def cut_soon(self, client: ClientTransport) -> None:
+        """Cut a client once those who are at work with it have returned."""
+        asyncio.get_running_loop().call_soon(client.abort)
+
+    def cut_slowest(self) -> None:
+        """Answers take too much memory: soon cut those for whom most waits, until they do no more."""
+        if not self._cutting:
+            self._cutting = True
+            asyncio.get_running_loop().call_soon(self._cut_slowest)
+
+    def _cut_slowest(self) -> None:
+        self._cutting = False
+        while self.gate.budget.memory_is_full and self._clients:
+            slowest = max(self._clients, key=attrgetter("answer_bytes"))
+            if not slowest.answer_bytes:
+                return
+            self.counters.limits_reached["answers_memory_bytes_max"] += 1
+            slowest.abort()
 
     def stop_accepting(self) -> None:
         """Close the listening sockets; what is connected goes on."""
         for server in self._servers:
             server.close()
+        for acceptor in self._acceptors:
+            acceptor.close()
+        if self._tls is not None:
+            self._tls.close()
         if self._listening is not None:
             self._listening.close()
 
@@ -95,6 +166,8 @@ class Listener:
 
     async def wait_until_quiet(self, deadline_s: float) -> None:
         """Wait until every client has its answers and is gone.  Raises TimeoutError at `deadline_s` (monotonic)."""
+        for acceptor in self._acceptors:
+            await acceptor.abort()
         if not self._clients:
             return
         self._quiet = asyncio.get_running_loop().create_future()
@@ -112,3 +185,14 @@ class Listener:
         for client in list(self._clients):
             client.sweep(now_s)
         self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+
+
+class _TurnedAway(asyncio.Protocol):
+    """Closes a connection that is one too many, at the least cost."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        transport.abort()
+
+
+_TURNED_AWAY = _TurnedAway()

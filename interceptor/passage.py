@@ -106,7 +106,8 @@ class Passage(asyncio.Protocol):
         # It may show effects of everything that was delivered until now.
         self._gated.append((version, data))
         self._gated_bytes += len(data)
-        if self._gated_bytes > GATED_BYTES_MAX:
+        gate.budget.memory_bytes += len(data)
+        if self._gated_bytes > GATED_BYTES_MAX or gate.budget.memory_is_full:
             self._pause_reading()
         if len(self._gated) == 1:
             gate.after(version, self._pass_gated, self._drop_gated)
@@ -124,6 +125,7 @@ class Passage(asyncio.Protocol):
         while self._gated and gate.is_open(self._gated[0][0]):
             _, data = self._gated.popleft()
             self._gated_bytes -= len(data)
+            gate.budget.memory_bytes -= len(data)
             self._take(data)
         if self._gated:
             gate.after(self._gated[0][0], self._pass_gated, self._drop_gated)
@@ -135,6 +137,7 @@ class Passage(asyncio.Protocol):
     def _drop_gated(self) -> None:
         """The log has failed: what was read may show what is not durable, so nobody gets it (design rule 9)."""
         self._gated.clear()
+        self._passages.gate.budget.memory_bytes -= self._gated_bytes
         self._gated_bytes = 0
         client = self._exchange.client if self._exchange is not None else None
         self.abort()
@@ -194,7 +197,9 @@ class Passage(asyncio.Protocol):
     def _open_stream(self, exchange: PassedExchange) -> AnswerStream:
         if exchange.stream is None:
             limits = self._passages.limits
-            exchange.stream = AnswerStream(exchange, limits.answer_memory_bytes_max, limits.answer_spool_bytes_max)
+            exchange.stream = AnswerStream(
+                exchange, limits.answer_memory_bytes_max, limits.answer_spool_bytes_max, self._passages.gate.budget
+            )
             exchange.stream.release()
         return exchange.stream
 

@@ -52,6 +52,7 @@ class Passages:
         self._idle: deque[tuple[float, Passage]] = deque()
         self._queue: deque[PassedExchange] = deque()
         self._reads = 0
+        self._connecting = 0
         self._open: set[Passage] = set()
         self._tasks = TaskGroup("passages")
 
@@ -76,6 +77,10 @@ class Passages:
                 return
             self._reads += 1
             exchange.pooled = True
+        elif len(self._open) + self._connecting >= self.limits.pool_connections_max + self.limits.tunnels_max:
+            self.counters.limits_reached["tunnels_max"] += 1
+            exchange.refuse(503, f"{self.limits.tunnels_max} connections beside the log are open already")
+            return
         if exchange.attempts == 0:
             self._count(exchange.route)
         exchange.attempts += 1
@@ -163,6 +168,7 @@ class Passages:
             self.on_idle()
 
     async def _connect(self, exchange: PassedExchange) -> None:
+        self._connecting += 1
         try:
             async with asyncio.timeout(self.limits.connect_timeout_s):
                 to = self.admin if exchange.route is Route.ADMIN else self._target
@@ -170,6 +176,8 @@ class Passages:
         except (OSError, TimeoutError) as error:
             self.broke(exchange, f"no connection to {self._target}: {error}")
             return
+        finally:
+            self._connecting -= 1
         self._open.add(passage)
         if exchange.client is None:
             passage.abort()

@@ -11,6 +11,7 @@ from heapq import heappop, heappush
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from interceptor.answer_budget import AnswerBudget
 from interceptor.answer_stream import AnswerStream
 from interceptor.counters import Counters
 from interceptor.journal import Journal
@@ -30,6 +31,7 @@ class ReleaseGate:
         self.counters = counters
         self.sequencer: Sequencer
         self.answered_version = 0
+        self.budget = AnswerBudget(limits)
         self._journal = journal
         self._limits = limits
         # (version, order of arrival, what to do): versions of one lane come in order, those of several don't.
@@ -73,7 +75,7 @@ class ReleaseGate:
     def open_stream(self, exchange: RecordedExchange) -> AnswerStream:
         """Return the stream for an answer that comes in pieces; it is released when the event is durable."""
         limits = self._limits
-        stream = AnswerStream(exchange, limits.answer_memory_bytes_max, limits.answer_spool_bytes_max)
+        stream = AnswerStream(exchange, limits.answer_memory_bytes_max, limits.answer_spool_bytes_max, self.budget)
         version = exchange.event.version
         journal = self._journal
         if version <= journal.release_version:

@@ -15,6 +15,7 @@ from interceptor.journal import Durability
 from interceptor.limits import Limits
 from interceptor.order import Order
 from interceptor.retention import Retention
+from interceptor.server_tls import TlsFiles
 from interceptor.target.whereabouts import is_local
 from interceptor.target_tls import TargetTls
 
@@ -37,6 +38,9 @@ class Settings:
     log_url: str
     admin_token: str | None = None
     target_tls: TargetTls | None = None
+    listen_tls: TlsFiles | None = None
+    listen_unix_mode: int = 0o660
+    proxy_protocol: bool = False
     durability: Durability = Durability.STRICT
     record_all: bool = True
     order: Order = field(default_factory=Order)

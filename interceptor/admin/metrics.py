@@ -64,6 +64,26 @@ class _AmbassadorCollector(Collector):
         yield CounterMetricFamily(
             "interceptor_connections_opened", "Client connections.", value=counters.connections_opened
         )
+        failed = CounterMetricFamily(
+            "interceptor_handshakes_failed", "Connections closed before their first request.", labels=["what"]
+        )
+        for what in ("proxy", "tls"):
+            failed.add_metric([what], counters.handshakes_failed[what])
+        yield failed
+        reloads = CounterMetricFamily("interceptor_tls_reloads", "Changed certificates.", labels=["result"])
+        for result in ("loaded", "failed"):
+            reloads.add_metric([result], counters.tls_reloads[result])
+        yield reloads
+        budget = self._ambassador.gate.budget
+        yield GaugeMetricFamily(
+            "interceptor_answers_waiting_bytes", "Answers that wait for clients in memory.", value=budget.memory_bytes
+        )
+        yield GaugeMetricFamily(
+            "interceptor_answers_spooled_bytes", "Answers that wait for clients in files.", value=budget.spool_bytes
+        )
+        yield GaugeMetricFamily(
+            "interceptor_intake_bytes", "Requests that are being read.", value=self._ambassador.listener.intake_bytes
+        )
         yield GaugeMetricFamily(
             "interceptor_connections", "Client connections now.", value=self._ambassador.listener.connections
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -19,6 +20,7 @@ from interceptor.logs import configure_logging
 from interceptor.order import LANES_DEFAULT, Order
 from interceptor.retention import Retention
 from interceptor.runner import run as run_ambassador
+from interceptor.server_tls import TlsFiles
 from interceptor.settings import Detection, Settings
 from interceptor.target_tls import TargetTls
 from storage_backends.options import limit_fields
@@ -89,6 +91,14 @@ def parse_order(_context: click.Context, _parameter: click.Parameter, text: str)
 @click.option("--target-server-name", metavar="NAME",
               help="Name that an https target is asked for and verified with, instead of its host.")  # fmt: skip
 @click.option("--listen", default="0.0.0.0:8001", help="Where clients connect: HOST:PORT or unix:/PATH.")
+@click.option("--tls-cert", type=click.Path(path_type=Path), metavar="FILE",
+              help="Serve TLS with this certificate and its chain (PEM); loaded again when it changes.")  # fmt: skip
+@click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="The key of --tls-cert.")
+@click.option("--tls-client-ca", type=click.Path(path_type=Path), metavar="FILE",
+              help="Clients have to show a certificate that one of these (PEM) has signed.")  # fmt: skip
+@click.option("--proxy-protocol", is_flag=True,
+              help="Every connection begins with a PROXY header, version 1 or 2; only behind a balancer.")  # fmt: skip
+@click.option("--listen-unix-mode", default="660", help="Permissions of the listener's Unix socket, octal.")
 @click.option("--admin", default="127.0.0.1:8002", help="Where control connects; `same` for the listener's port.")
 @click.option("--admin-token-file", type=click.Path(path_type=Path), help="File with the bearer token for control.")
 @click.option(
@@ -176,6 +186,9 @@ def _settings(options: dict[str, Any]) -> Settings:
     return Settings(
         target=parse_target(options["target"], target_tls),
         target_tls=target_tls,
+        listen_tls=TlsFiles.from_options("--tls", options["tls_cert"], options["tls_key"], options["tls_client_ca"]),
+        listen_unix_mode=_mode(options["listen_unix_mode"]),
+        proxy_protocol=options["proxy_protocol"],
         listen=parse_listen(options["listen"], "--listen"),
         admin=admin,
         log_url=options["log_url"],
@@ -194,6 +207,12 @@ def _settings(options: dict[str, Any]) -> Settings:
         log_key_file=options["log_key_file"],
         log_options={item.name: options[item.name] for item in limit_fields()},
     )
+
+
+def _mode(text: str) -> int:
+    if not re.fullmatch("0?[0-7]{3}", text):
+        raise ConfigurationError(f"--listen-unix-mode {text}: expected three octal digits, for example 660")
+    return int(text, 8)
 
 
 def read_token(path: Path | None) -> str | None:

@@ -26,6 +26,11 @@ BOTH_LOOPS = (
     "test_lane_streams.py",
     "test_recovery.py",
     "test_first_contact.py",
+    "test_listener_tls.py",
+    "test_listener_proxy.py",
+    "test_listener_limits.py",
+    "test_unix_sockets.py",
+    "test_target_tls.py",
 )
 
 

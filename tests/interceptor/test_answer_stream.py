@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from interceptor.answer_budget import AnswerBudget
 from interceptor.answer_stream import AnswerStream
 from interceptor.counters import Counters
 from interceptor.exchange import Exchange
+from interceptor.limits import Limits
 from tests.interceptor.fakes import FakeClient, answer_of
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -21,7 +23,7 @@ class Rig:
             self.client, self.counters, http11=http11, keep_alive=True, is_head_request=False  # type: ignore[arg-type]
         )  # fmt: skip
         self.client.exchanges.append(self.exchange)
-        self.stream = self.exchange.stream = AnswerStream(self.exchange, memory, spool)
+        self.stream = self.exchange.stream = AnswerStream(self.exchange, memory, spool, AnswerBudget(Limits()))
         if released:
             self.stream.release()
 

@@ -23,7 +23,7 @@ def settings(host: str, detection: Detection | None = None) -> Settings:
 def test_each_limit_says_what_it_bounds_in_which_unit_and_is_an_option(name: str) -> None:
     """Rule 7: a limit, a metric (see test_metrics), and a defined answer when it is full."""
     assert len(Limits.meanings()[name]) > 10
-    assert name.endswith(("_max", "_s", "_ms", "_us", "_after"))
+    assert name.endswith(("_max", "_s", "_ms", "_us", "_after", "_per_s_min"))
     (option,) = [parameter for parameter in run_command.params if parameter.name == name]
     assert option.opts == [f"--{name.replace('_', '-')}"]
     assert option.default == getattr(Limits(), name)
