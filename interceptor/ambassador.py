@@ -20,6 +20,7 @@ from interceptor.journal import Journal
 from interceptor.lane import Lane
 from interceptor.lane_watch import LaneWatch
 from interceptor.listener import Listener
+from interceptor.message import Tagger, plain, without_tags
 from interceptor.order import OrderKind
 from interceptor.passages import Passages
 from interceptor.projector import Progress, Projector
@@ -93,9 +94,15 @@ class Ambassador:
             settings.target, settings.ready_path, limits.connect_timeout_s,
             self.serving if detection is not Detection.LISTENER else None,
         )  # fmt: skip
+        written = Tagger().tagged if settings.tag_requests else plain
         lanes = [
             Lane(
-                settings.target, limits, self.counters, on_lost=self._lane_lost, confirm=lambda: self.recovery.confirm()
+                settings.target,
+                limits,
+                self.counters,
+                on_lost=self._lane_lost,
+                confirm=lambda: self.recovery.confirm(),
+                written=written,
             )
             for _ in range(lane_count(settings.order, settings.lane_count()))
         ]
@@ -112,6 +119,8 @@ class Ambassador:
             self.counters, settings.on_unclean,
         )  # fmt: skip
         self.recovery.on_defect = self._defect
+        if settings.tag_requests:
+            self.passages.clean_head = without_tags
         self.passages.on_target_unreachable = self.recovery.target_unreachable
         self.hold = Hold(self.machine, self.sequencer, self.passages, limits.drain_timeout_s)
         self.listener = Listener(
@@ -239,6 +248,7 @@ class Ambassador:
         return project_into_scratch(
             self.journal, target, self.settings.limits, self.recovery.quarantined.versions, from_version or 1,
             to_version or self.journal.last_version, self.settings.order, self.settings.lane_count(),
+            Tagger().tagged if self.settings.tag_requests else plain,
         )  # fmt: skip
 
     def describe(self) -> dict[str, object]:

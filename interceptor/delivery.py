@@ -22,6 +22,11 @@ class Delivery(Protocol):
     @property
     def is_head_request(self) -> bool: ...
 
+    @property
+    def is_replay(self) -> bool:
+        """Whether it was delivered before our start or to an earlier incarnation, and nobody waits for the answer."""
+        ...
+
     def take_interim(self, answer: Answer) -> None:
         """A 1xx answer; the final one follows."""
         ...

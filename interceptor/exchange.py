@@ -90,6 +90,7 @@ class RecordedExchange(Exchange):
     __slots__ = ("_gate", "_on_drained", "_status", "body", "event", "head", "refused")
 
     event: Event
+    is_replay = False
 
     def __init__(
         self, client: ClientConnection, gate: ReleaseGate, head: bytes, body: bytes,

@@ -20,6 +20,7 @@ from interceptor.address import Target
 from interceptor.counters import Counters
 from interceptor.delivery import Delivery
 from interceptor.limits import Limits
+from interceptor.message import plain
 from interceptor.tasks import TaskGroup
 from interceptor.wire.answer import Answer, AnswerReader, Framing
 from interceptor.wire.errors import AnswerError
@@ -34,6 +35,7 @@ class Lane:
     """Delivers in order.  `on_lost(lane, reason)` is called when the connection breaks, or can't be made.
 
     `confirm()` is asked for each new connection: is the incarnation still the one that this lane delivers to?
+    `written(deliveries)` gives the bytes that leave.
     """
 
     def __init__(
@@ -44,10 +46,12 @@ class Lane:
         *,
         on_lost: Callable[[Lane, str], None],
         confirm: Callable[[], bool],
+        written: Callable[[Sequence[Delivery]], bytes] = plain,
     ) -> None:
         self.target = target
         self.limits = limits
         self.counters = counters
+        self.written = written
         # The target closes after each answer: one event at a time.
         self.serial = False
         # How many events may be under way at once: 1 while the culprit of repeated deaths is looked for.
@@ -267,14 +271,8 @@ class LaneConnection(asyncio.Protocol):
 
     def send(self, deliveries: Sequence[Delivery]) -> None:
         """Write events, in order, in one piece."""
-        parts = []
-        for delivery in deliveries:
-            event = delivery.event
-            parts.append(event.head)
-            if event.body:
-                parts.append(event.body)
         self.in_flight.extend(deliveries)
-        self._transport.write(b"".join(parts))
+        self._transport.write(self._lane.written(deliveries))
         if self._paused:
             # Somebody waits behind the answer that a slow client reads: from here on it is spooled (design rule 6).
             self.resume()

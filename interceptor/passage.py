@@ -53,7 +53,8 @@ class Passage(asyncio.Protocol):
         self._exchange = exchange
         self._answer = None
         exchange.passage = self
-        self._transport.write(exchange.head)
+        clean = self._passages.clean_head
+        self._transport.write(exchange.head if clean is None else clean(exchange.head))
         if exchange.client is not None:
             exchange.client.open_upload(exchange)
 

@@ -42,6 +42,8 @@ class Passages:
     ) -> None:
         self.admission: Admission
         self.admin: Target
+        # Takes what clients may not say out of a head, where there is such a thing.
+        self.clean_head: Callable[[bytes], bytes] | None = None
         self.on_target_unreachable: Callable[[], None] = _ignore
         self.on_idle: Callable[[], None] | None = None
         self.gate = gate

@@ -73,6 +73,7 @@ class Replay:
     """An event that is delivered again, with nobody waiting for the answer."""
 
     __slots__ = ("_projector", "_status", "event", "is_head_request")
+    is_replay = True
 
     def __init__(self, event: Event, projector: Projector) -> None:
         self.event = event

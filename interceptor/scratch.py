@@ -6,15 +6,17 @@ The same projector with another target.  Its report of divergences also tells ho
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Container
+from collections.abc import AsyncIterator, Callable, Container, Sequence
 
 from interceptor.address import Target
 from interceptor.counters import Counters
+from interceptor.delivery import Delivery
 from interceptor.distribution import distribution, lane_count
 from interceptor.errors import TargetLostError
 from interceptor.journal import Journal
 from interceptor.lane import Lane
 from interceptor.limits import Limits
+from interceptor.message import plain
 from interceptor.order import Order
 from interceptor.projector import Progress, Projector
 
@@ -23,7 +25,7 @@ PROGRESS_EVERY_S = 0.2
 
 async def project_into_scratch(
     journal: Journal, target: Target, limits: Limits, skip: Container[int], from_version: int, to_version: int,
-    order: Order, lanes_asked: int,
+    order: Order, lanes_asked: int, written: Callable[[Sequence[Delivery]], bytes] = plain,
 ) -> AsyncIterator[Progress]:  # fmt: skip
     """Deliver from_version … to_version to `target`; yields progress several times a second and at the end.
 
@@ -36,7 +38,7 @@ async def project_into_scratch(
             projector.interrupt(reason)
 
     lanes = [
-        Lane(target, limits, counters, on_lost=lost, confirm=lambda: True)
+        Lane(target, limits, counters, on_lost=lost, confirm=lambda: True, written=written)
         for _ in range(lane_count(order, lanes_asked))
     ]
     projector = Projector(lanes, limits, distribution(order, lanes, counters))

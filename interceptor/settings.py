@@ -49,6 +49,7 @@ class Settings:
     detection: Detection | None = None
     on_unclean: OnUnclean = OnUnclean.ASSUME_APPLIED
     ready_path: str | None = None
+    tag_requests: bool = False
     command: Sequence[str] = ()
     retention: Retention = field(default_factory=Retention)
     checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)

@@ -151,6 +151,11 @@ def parse_order(_context: click.Context, _parameter: click.Parameter, text: str)
     help="How a death is told from a closed connection. Default: process where the target is local.",
 )
 @click.option(
+    "--tag-requests",
+    is_flag=True,
+    help="Tell the application each request's version and time, and that it is a replay, by fields Interceptor-….",
+)
+@click.option(
     "--ready-path",
     metavar="PATH",
     help="The target is ready once GET PATH is answered 2xx. Default: once it accepts a connection.",
@@ -201,6 +206,7 @@ def _settings(options: dict[str, Any]) -> Settings:
         detection=Detection(options["detect"]) if options["detect"] else None,
         on_unclean=OnUnclean(options["on_unclean"]),
         ready_path=options["ready_path"],
+        tag_requests=options["tag_requests"],
         command=options["command"],
         retention=Retention.parse(options["retain"]),
         limits=limits,

@@ -91,6 +91,8 @@ class FakeClient:
 class FakeDelivery:
     """A delivery that keeps what it was told.  Implements Delivery."""
 
+    is_replay = False
+
     def __init__(self, of: Event, *, told: asyncio.Event | None = None) -> None:
         self.event = of
         self.is_head_request = of.head.startswith(b"HEAD ")
