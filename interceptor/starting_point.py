@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Protocol
 
-class StartingPoint:
+
+class StartingPoint(Protocol):
     """Asked once for each new incarnation, when it is ready and before anything is delivered to it."""
 
     async def prepare(self, asked_version: int | None) -> int:
         """Return the first version to deliver; the incarnation holds the effects of all before it.
 
-        `asked_version` is an operator's word.  Raises TargetError, LogError or NotPossibleNowError.
+        `asked_version` is an operator's word.  Raises TargetLostError, TargetError, LogError or NotPossibleNowError.
         """
-        return asked_version or 1
+        ...

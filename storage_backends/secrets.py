@@ -92,6 +92,26 @@ class Keyring:
             raise ValueError(f"a record can't be written to the log: {error}") from error
         return SealedEvent(version, time_ns, self._key_id, nonce, ciphertext)
 
+    @property
+    def key_id(self) -> str:
+        """The id of the key that seals."""
+        return self._key_id
+
+    def seal_bytes(self, content: bytes, associated: bytes) -> tuple[bytes, bytes]:
+        """Return nonce and ciphertext of what is kept beside the log; `associated` says which piece of what it is."""
+        nonce = self._next_nonce()
+        return nonce, self._encrypt(nonce, content, associated)
+
+    def unseal_bytes(self, key_id: str, nonce: bytes, ciphertext: bytes, associated: bytes) -> bytes:
+        """Return the content again.  Raises UnsealError."""
+        cipher = self._ciphers.get(key_id)
+        if cipher is None:
+            raise UnsealError(f"it is sealed with the key {key_id!r}, which is not in {self._place}", lacks_key=True)
+        try:
+            return cipher.decrypt(nonce, ciphertext, associated)
+        except self._no_content:
+            raise UnsealError(f"it can't be opened with the key {key_id!r}: it was changed or stood elsewhere") from None
+
     def seal_events(self, records: Sequence[Record]) -> list[Record]:
         """Return the records with the events among them sealed."""
         return [self.seal(record) if type(record) is Event else record for record in records]

@@ -10,7 +10,7 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +18,11 @@ import xxhash
 
 from interceptor.checkpoint.checkpoint import Checkpoint
 from interceptor.checkpoint.errors import ArtefactDamagedError
+from interceptor.checkpoint.sealing import FILE_MODE, ArtefactWriter, read_pieces
 from interceptor.errors import ConfigurationError
+from storage_backends.secrets import Keyring
 
 DIRECTORY_MODE = 0o700
-FILE_MODE = 0o600
 OWNER_NAME = "OWNER"
 _DRAFT_SUFFIX = ".draft"
 _NAME = re.compile(r"[A-Za-z0-9_]+-([0-9]+)(\.draft)?")
@@ -49,8 +50,11 @@ class Stored:
 class Artefacts:
     """The checkpoint directory.  Its methods block on the disk: call them in a thread."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, keyring: Keyring | None = None) -> None:
+        """keyring: encrypts what goes through `writer`."""
         self.directory = directory.absolute()
+        self.encrypts = keyring is not None
+        self._keyring = keyring
         self._lock_fd: int | None = None
 
     def open(self, owner: str | None) -> None:
@@ -79,6 +83,14 @@ class Artefacts:
     def draft(self, checkpoint_id: str, version: int) -> Draft:
         """Return a place to write to."""
         return Draft(checkpoint_id, version, self.directory / f"{checkpoint_id}{_DRAFT_SUFFIX}")
+
+    def writer(self, draft: Draft) -> ArtefactWriter:
+        """Make the draft one file, written piece by piece, and encrypted where the log is.  Raises OSError."""
+        return ArtefactWriter(draft.path, draft.id, self._keyring)
+
+    def pieces(self, checkpoint: Checkpoint, *, sealed: bool) -> Iterator[bytes]:
+        """Yield what was written through `writer`.  Raises ArtefactDamagedError."""
+        return read_pieces(self.path(checkpoint), checkpoint.id, self._keyring, sealed=sealed)
 
     def next_number(self) -> int:
         """Return a number that no artefact here has."""

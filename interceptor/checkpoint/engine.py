@@ -16,6 +16,7 @@ from interceptor.checkpoint.artefacts import Artefacts, Draft
 from interceptor.checkpoint.blackout import Blackout
 from interceptor.checkpoint.checkpoint import Checkpoint
 from interceptor.checkpoint.options import CheckpointOptions
+from interceptor.counters import Counters
 from interceptor.limits import Limits
 from interceptor.target.supervisor import Supervisor
 from storage_backends.backend import Fact
@@ -29,6 +30,7 @@ class EngineContext:
     options: CheckpointOptions
     limits: Limits
     artefacts: Artefacts
+    counters: Counters
     supervisor: Supervisor | None
 
 
@@ -95,6 +97,10 @@ class CheckpointEngine(Protocol):
 
         Raises CheckpointError, which is logged: nothing depends on it any more.
         """
+        ...
+
+    async def close(self) -> None:
+        """Let go of what it holds here; called once, at the end."""
         ...
 
     def describe(self) -> dict[str, Fact]:

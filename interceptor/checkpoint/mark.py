@@ -38,6 +38,9 @@ class MarkEngine:
     async def discard(self, checkpoint: Checkpoint) -> None:
         """Nothing is kept."""
 
+    async def close(self) -> None:
+        """Nothing is held."""
+
     def describe(self) -> dict[str, Fact]:
         return {}
 
