@@ -86,7 +86,7 @@ class Ambassador:
         )
         self.gate = ReleaseGate(self.journal, self.counters, limits)
         self.supervisor = Supervisor(list(settings.command), self._target_exited) if settings.command else None
-        self.checkpoints = Checkpoints(settings, self.journal, self.supervisor)
+        self.checkpoints = Checkpoints(settings, self.journal, self.counters, self.supervisor)
         # With `listener` an operator says that processes come and go without the state.
         self.serving = ServingProcess()
         self.detector: DeathDetector = ServedDetector(self._make_detector(detection), self.serving)
@@ -116,7 +116,7 @@ class Ambassador:
         self.passages.admission = self.admission
         self.recovery = Recovery(
             self.machine, self.journal, self.projector, self.detector, readiness, self.serving, self.supervisor, limits,
-            self.counters, settings.on_unclean,
+            self.counters, settings.on_unclean, self.checkpoints.restoring,
         )  # fmt: skip
         self.recovery.on_defect = self._defect
         if settings.tag_requests:
@@ -148,6 +148,7 @@ class Ambassador:
         if self.supervisor is not None:
             self.supervisor.start()
         self.recovery.start()
+        self.checkpoints.start()
         self._deadlines = asyncio.get_running_loop().call_later(DEADLINES_S, self._check_deadlines)
         gc.collect()
         gc.freeze()
@@ -171,6 +172,7 @@ class Ambassador:
         self.listener.stop_accepting()
         self.listener.close_idle()
         clean = await self._drain_for_stop()
+        await self.checkpoints.stop()
         self.admission.refuse_all("the ambassador is shutting down; the request was not recorded and not delivered")
         await self.recovery.stop()
         await self._close_log(clean)
@@ -183,7 +185,7 @@ class Ambassador:
         if self.supervisor is not None:
             await self.supervisor.stop(limits.target_stop_grace_s)
         self.detector.close()
-        self.checkpoints.close()
+        await self.checkpoints.close()
         logger.info("stopped")
 
     # --- control
@@ -232,19 +234,29 @@ class Ambassador:
                 "apply them twice: restart the target, or name a scratch copy with target="
             )
         self._check_versions(from_version, None)
+        self.checkpoints.restoring.check(from_version)
         await self.hold.take("reproject")
         try:
             return await self.recovery.reproject(from_version)
         finally:
             self.hold.release("reproject")
 
-    def reproject_into(
-        self, target: TargetAddress, from_version: int | None, to_version: int | None
+    async def reproject_into(
+        self, target: TargetAddress, from_version: int | None, to_version: int | None, from_checkpoint: str | None
     ) -> AsyncIterator[Progress]:
-        """Project into a scratch copy while live traffic goes on; yields progress, the last time when it is done."""
-        self._check_versions(from_version, to_version)
+        """Project into a scratch copy while live traffic goes on; yields progress, the last time when it is done.
+
+        Raises NotPossibleNowError, NoSuchCheckpointError, and TargetLostError from restoring the checkpoint.
+        """
         if target == self.settings.target:
             raise NotPossibleNowError(f"{target} is the live target: leave target= out to project into it")
+        if from_checkpoint is not None:
+            checkpoint = self.checkpoints.catalogue.get(from_checkpoint)
+            from_version = checkpoint.version + 1
+            self._check_versions(from_version, None if to_version == checkpoint.version else to_version)
+            await self.checkpoints.restoring.restore_into(checkpoint, target)
+        else:
+            self._check_versions(from_version, to_version)
         return project_into_scratch(
             self.journal, target, self.settings.limits, self.recovery.quarantined.versions, from_version or 1,
             to_version or self.journal.last_version, self.settings.order, self.settings.lane_count(),
@@ -298,6 +310,7 @@ class Ambassador:
             "uncertain": list(recovery.standing.uncertain) if recovery.standing.uncertain else None,
             "projection": progress.as_json() if progress and self.machine.state is State.PROJECTING else None,
             "last_recovery": recovery.standing.last_recovery,
+            "checkpoints": self.checkpoints.describe(),
             "last_checkpoint": newest.as_fact() if (newest := self.checkpoints.catalogue.newest) else None,
         }
 
@@ -365,6 +378,11 @@ class Ambassador:
 
     def _check_versions(self, from_version: int | None, to_version: int | None) -> None:
         first, last = self.journal.backend.first_version, self.journal.last_version
+        if (from_version or 1) < first:
+            raise NotPossibleNowError(
+                f"from={from_version or 1}: the log begins at version {first}, what is before it is gone; "
+                "begin at a checkpoint (from_checkpoint=)"
+            )
         if from_version is not None and not 1 <= from_version <= last + 1:
             raise NotPossibleNowError(f"from={from_version}: the log holds the events {first} to {last}")
         if to_version is not None and not (from_version or 1) <= to_version <= last:

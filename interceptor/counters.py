@@ -39,6 +39,8 @@ class Counters:
     __slots__ = (
         "answers_by_class",
         "bypassed",
+        "checkpoint_blackout",
+        "checkpoints",
         "commit_delays",
         "connections_opened",
         "detection",
@@ -90,6 +92,8 @@ class Counters:
         self.spill_bytes = Histogram(SPILL_BUCKETS_BYTES)
         self.recovery = Histogram(RECOVERY_BUCKETS_S)
         self.detection = Histogram(DETECTION_BUCKETS_S)
+        self.checkpoint_blackout = Histogram(RECOVERY_BUCKETS_S)
+        self.checkpoints = 0
         self.recoveries = 0
         self.replayed = 0
         self.divergences = 0

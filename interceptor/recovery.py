@@ -57,10 +57,10 @@ class Recovery:
         limits: Limits,
         counters: Counters,
         on_unclean: OnUnclean,
+        starting_point: StartingPoint,
     ) -> None:
         self.standing = Standing(journal, counters)
         self.quarantined = Quarantined(journal, projector, counters, limits.quarantine_after)
-        self.starting_point = StartingPoint()
         self.on_defect: Callable[[str], None] = _ignore
         self._machine = machine
         self._projector = projector
@@ -73,7 +73,7 @@ class Recovery:
         arrival = Arrival(detector, readiness, serving, supervisor, self.standing, counters, limits.ready_timeout_s)
         self._projection = Projection(
             machine, journal, projector, detector, supervisor, self.standing, self.quarantined, counters, arrival,
-            self.starting_point,
+            starting_point,
         )  # fmt: skip
         self._first_contact = FirstContact(
             journal, self._projection, detector, self.standing, arrival, on_unclean, limits.in_flight_events_max

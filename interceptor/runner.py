@@ -12,7 +12,7 @@ from interceptor.admin.server import AdminServer
 from interceptor.ambassador import Ambassador
 from interceptor.settings import Settings
 
-FORWARDED_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
+FORWARDED_SIGNALS = (signal.SIGHUP, signal.SIGUSR2, signal.SIGWINCH)
 
 
 def run(settings: Settings, on_started: Callable[[Ambassador, AdminServer], None] | None = None) -> None:
@@ -35,6 +35,7 @@ async def serve(settings: Settings, on_started: Callable[[Ambassador, AdminServe
         if ambassador.supervisor is not None:
             for number in FORWARDED_SIGNALS:
                 loop.add_signal_handler(number, ambassador.supervisor.send_signal, number)
+        loop.add_signal_handler(signal.SIGUSR1, ambassador.checkpoints.request)
         if on_started is not None:
             on_started(ambassador, admin)
         await stop.wait()

@@ -110,7 +110,9 @@ class Keyring:
         try:
             return cipher.decrypt(nonce, ciphertext, associated)
         except self._no_content:
-            raise UnsealError(f"it can't be opened with the key {key_id!r}: it was changed or stood elsewhere") from None
+            raise UnsealError(
+                f"it can't be opened with the key {key_id!r}: it was changed or stood elsewhere"
+            ) from None
 
     def seal_events(self, records: Sequence[Record]) -> list[Record]:
         """Return the records with the events among them sealed."""

@@ -18,6 +18,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=8000, help="0 takes any free port (default: 8000)")
     parser.add_argument("--journal", action="store_true", help="remember the ids given by ?op=ID, see GET /journal")
     parser.add_argument("--start-delay-ms", type=int, default=0, help="wait before listening, as a slow start would")
+    parser.add_argument("--memory-mb", type=int, default=0, help="so much more state, which every increment changes")
     return parser.parse_args()
 
 
@@ -27,7 +28,8 @@ async def serve(arguments: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     await asyncio.sleep(arguments.start_delay_ms / 1000)
-    server = await listen(Application(Counters(journal=arguments.journal)), arguments.host, arguments.port)
+    counters = Counters(journal=arguments.journal, memory_bytes=arguments.memory_mb * 1_000_000)
+    server = await listen(Application(counters), arguments.host, arguments.port)
     host, port = server.sockets[0].getsockname()[:2]
     print(f"counter listening on http://{host}:{port}", flush=True)
     # What is alive now lives as long as the process: the collector need never look at it again.

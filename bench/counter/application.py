@@ -4,6 +4,8 @@
     GET    /counters/NAME           read
     DELETE /counters/NAME           remove
     GET    /[?full=1]               the whole state: count, total, increments applied, digest [, every counter]
+    GET    /snapshot                everything, as bytes
+    PUT    /snapshot                take what such a snapshot holds
     GET    /journal                 the ids of the applied increments in order, where a journal is kept
 
 A NAME is one path segment, taken as it is written (RFC 3986 `pchar`, nothing decoded), so it needs no escaping
@@ -34,7 +36,7 @@ class Application:
         """Apply a request and say what to answer. HEAD is answered as GET."""
         match = _COUNTER.fullmatch(target)
         if match is None:
-            return self._answer_about_all(method, target)
+            return self._answer_about_all(method, target, body)
         raw_name, query = match.groups()
         name = raw_name.decode("ascii")
         if method == b"POST":
@@ -47,8 +49,10 @@ class Application:
             return _counter(name, self._counters.remove(name))
         return _problem(405, "method not allowed")
 
-    def _answer_about_all(self, method: bytes, target: bytes) -> Answer:
+    def _answer_about_all(self, method: bytes, target: bytes, body: bytes) -> Answer:
         path, _, query = target.partition(b"?")
+        if path == b"/snapshot":
+            return self._answer_about_snapshot(method, body)
         journal = self._counters.journal
         if path != b"/" and (path != b"/journal" or journal is None):
             return _problem(404, "not found")
@@ -60,6 +64,17 @@ class Application:
         if _parameter(query, b"full") == "1":
             state["values"] = self._counters.values()
         return 200, _json(state)
+
+    def _answer_about_snapshot(self, method: bytes, body: bytes) -> Answer:
+        if method in (b"GET", b"HEAD"):
+            return 200, self._counters.snapshot()
+        if method != b"PUT":
+            return _problem(405, "method not allowed")
+        try:
+            self._counters.restore(body)
+        except ValueError:
+            return _problem(400, "this is no snapshot")
+        return 200, _json({"restored": len(body)})
 
 
 def _counter(name: str, value: int | None) -> Answer:

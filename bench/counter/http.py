@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 HEAD_BYTES_MAX = 64 * 1024
 BODY_BYTES_MAX = 4 * 1024 * 1024
+SNAPSHOT_BYTES_MAX = 1024 * 1024 * 1024
 
 _REQUEST_LINE = re.compile(rb"(?:\r\n)?([A-Z]+) (/[!-~]*) HTTP/1\.([01])\r\n")
 _STEERING_FIELDS = re.compile(rb"\r\n(content-length|transfer-encoding|connection):[ \t]*([^\r\n]*)", re.IGNORECASE)
@@ -58,7 +59,7 @@ def next_request(data: bytes, start: int) -> Request | None:
         elif length is not None or coding is not None:
             raise RequestError(HTTPStatus.BAD_REQUEST, "more than one field says where the body ends")
         elif kind == b"content-length":
-            length = _content_length(value)
+            length = _content_length(value, SNAPSHOT_BYTES_MAX if method == b"PUT" else BODY_BYTES_MAX)
         else:
             coding = value.lower().rstrip(b" \t")
     if length:
@@ -74,11 +75,20 @@ def next_request(data: bytes, start: int) -> Request | None:
     return Request(method, target, body, http_1_0, keep_alive, end)
 
 
-def _content_length(value: bytes) -> int:
+def wanted_bytes(data: bytes, start: int) -> int:
+    """How many bytes from `start` an incomplete request has for certain: nobody need look at it before."""
+    head_end = data.find(b"\r\n\r\n", start)
+    if head_end < 0:
+        return 0
+    fields = {name.lower(): value for name, value in _STEERING_FIELDS.findall(data, start, head_end + 2)}
+    return head_end + 4 - start + _content_length(fields.get(b"content-length", b"0"), SNAPSHOT_BYTES_MAX)
+
+
+def _content_length(value: bytes, bytes_max: int) -> int:
     text = value.rstrip(b" \t")
     if not text.isdigit():
         raise RequestError(HTTPStatus.BAD_REQUEST, "malformed Content-Length")
-    if len(text) > 18 or (length := int(text)) > BODY_BYTES_MAX:
+    if len(text) > 18 or (length := int(text)) > bytes_max:
         raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large")
     return length
 

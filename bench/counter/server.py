@@ -4,7 +4,7 @@ import asyncio
 from typing import cast
 
 from bench.counter.application import Application
-from bench.counter.http import Request, RequestError, encode_answer, next_request
+from bench.counter.http import Request, RequestError, encode_answer, next_request, wanted_bytes
 
 LINGER_S = 2.0
 
@@ -12,12 +12,13 @@ LINGER_S = 2.0
 class CounterConnection(asyncio.Protocol):
     """One client's connection. Keep-alive and pipelined; answers leave in the order of the requests."""
 
-    __slots__ = ("_application", "_finished", "_rest", "_transport")
+    __slots__ = ("_application", "_finished", "_have_bytes", "_rest", "_transport", "_wanted_bytes")
 
     def __init__(self, application: Application) -> None:
         self._application = application
         self._transport: asyncio.Transport
-        self._rest = b""
+        self._rest: list[bytes] = []
+        self._have_bytes = self._wanted_bytes = 0
         self._finished = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -27,7 +28,11 @@ class CounterConnection(asyncio.Protocol):
         if self._finished:
             return
         if self._rest:
-            data = self._rest + data
+            self._rest.append(data)
+            self._have_bytes += len(data)
+            if self._have_bytes < self._wanted_bytes:
+                return
+            data = b"".join(self._rest)
         answers: list[bytes] = []
         position = 0
         try:
@@ -37,14 +42,20 @@ class CounterConnection(asyncio.Protocol):
                 if not request.keep_alive:
                     self._finished = True
                     break
+            self._keep(data, position)
         except RequestError as error:
             answers.append(encode_answer(error.status, b'{"error":"%b"}' % str(error).encode(), _CLOSE))
             self._finished = True
-        self._rest = b"" if self._finished else data[position:]
         if answers:
             self._transport.write(b"".join(answers))
         if self._finished:
             self._finish()
+
+    def _keep(self, data: bytes, position: int) -> None:
+        """What is left of `data` waits for the rest of its request."""
+        self._rest = [data[position:]] if position < len(data) else []
+        self._have_bytes = len(data) - position
+        self._wanted_bytes = wanted_bytes(data, position) if self._rest else 0
 
     def _answer(self, request: Request) -> bytes:
         method, target, body, http_1_0, keep_alive, _ = request

@@ -6,7 +6,7 @@ import contextlib
 import hmac
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
@@ -86,9 +86,14 @@ class _Endpoints:
 
     async def post_reproject(self, request: web.Request) -> web.StreamResponse:
         from_version, to_version = _version(request, "from"), _version(request, "to")
-        target = request.query.get("target")
+        target, from_checkpoint = request.query.get("target"), request.query.get("from_checkpoint")
         if target is not None:
-            return await self._reproject_into(request, self._target(target), from_version, to_version)
+            projection = await self._ambassador.reproject_into(
+                self._target(target), from_version, to_version, from_checkpoint
+            )
+            return await self._report(request, projection)
+        if from_checkpoint is not None:
+            raise ConfigurationError("from_checkpoint= goes with target=: the live target gets the newest anyway")
         if to_version is not None:
             raise ConfigurationError("to= goes with target=: the live target is always brought up to the last event")
         return web.json_response(await self._ambassador.reproject(from_version))
@@ -96,11 +101,8 @@ class _Endpoints:
     def _target(self, url: str) -> TargetAddress:
         return parse_target(url, self._ambassador.settings.target_tls)
 
-    async def _reproject_into(
-        self, request: web.Request, target: TargetAddress, from_version: int | None, to_version: int | None
-    ) -> web.StreamResponse:
+    async def _report(self, request: web.Request, projection: AsyncIterator[Progress]) -> web.StreamResponse:
         """Answer when it is done, or, on request, with a line of progress several times a second."""
-        projection = self._ambassador.reproject_into(target, from_version, to_version)
         if NDJSON not in request.headers.get(hdrs.ACCEPT, ""):
             last: Progress | None = None
             async for progress in projection:

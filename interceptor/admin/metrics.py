@@ -40,6 +40,7 @@ class _AmbassadorCollector(Collector):
         yield from self._versions()
         yield from self._holding()
         yield from self._recovery()
+        yield from self._checkpoints()
         yield from self._process()
 
     def _traffic(self) -> Iterable[Metric]:
@@ -208,6 +209,35 @@ class _AmbassadorCollector(Collector):
         yield GaugeMetricFamily(
             "interceptor_incarnations", "Incarnations since our start.", value=ambassador.recovery.standing.incarnations
         )
+
+    def _checkpoints(self) -> Iterable[Metric]:
+        checkpoints, counters = self._ambassador.checkpoints, self._ambassador.counters
+        yield CounterMetricFamily("interceptor_checkpoints", "Checkpoints taken.", value=counters.checkpoints)
+        yield CounterMetricFamily(
+            "interceptor_checkpoint_failures", "Checkpoints that were due and not taken.",
+            value=checkpoints.policy.failures_total,
+        )  # fmt: skip
+        yield _histogram(
+            "interceptor_checkpoint_blackout_seconds", "Requests held for a checkpoint.", counters.checkpoint_blackout
+        )
+        newest = checkpoints.catalogue.newest
+        phases = GaugeMetricFamily(
+            "interceptor_checkpoint_phase_seconds", "The last checkpoint's blackout by phase.", labels=["phase"]
+        )
+        for phase, seconds in newest.phases_s.items() if newest is not None else ():
+            phases.add_metric([phase], seconds)
+        yield phases
+        yield GaugeMetricFamily(
+            "interceptor_checkpoint_version", "Version of the newest one.", value=newest.version if newest else 0
+        )
+        yield GaugeMetricFamily(
+            "interceptor_checkpoint_bytes", "Stored by all that are kept.",
+            value=sum(entry.size_bytes for entry in checkpoints.catalogue.entries),
+        )  # fmt: skip
+        yield GaugeMetricFamily(
+            "interceptor_recovery_estimate_seconds", "A recovery, if the target died now.",
+            value=checkpoints.policy.estimate_s,
+        )  # fmt: skip
 
     def _process(self) -> Iterable[Metric]:
         usage = resource.getrusage(resource.RUSAGE_SELF)

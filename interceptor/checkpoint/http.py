@@ -60,7 +60,7 @@ class HttpEngine:
     async def probe(self) -> None:
         """Check the path; whether the application knows it is seen at the first checkpoint."""
         if self._path is None:
-            raise EngineUnusableError("--checkpoint-engine http: name the path of the state, as in --checkpoint-path /state")
+            raise EngineUnusableError("--checkpoint-engine http: name the state, as in --checkpoint-path /state")
         if not self._path.startswith("/"):
             raise EngineUnusableError(f"--checkpoint-path {self._path}: a path begins with /")
 

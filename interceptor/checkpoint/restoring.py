@@ -150,8 +150,8 @@ class Restoring:
         why = "".join(f"; {reason}" for reason in reasons)
         if asked_version is not None and asked_version > 1:
             raise NotPossibleNowError(
-                f"from={asked_version}: that needs a checkpoint of this engine at version {asked_version - 1}, and there "
-                f"is none that can be used{why}"
+                f"from={asked_version}: that needs a checkpoint of this engine at version {asked_version - 1}, and "
+                f"there is none that can be used{why}"
             )
         if first > 1:
             raise NotPossibleNowError(

@@ -1,8 +1,8 @@
 """Artefacts as streams of pieces, encrypted with the log's keys where there are any.
 
 A sealed artefact is a header (magic, the key's id) and frames (length, nonce, ciphertext of up to 1 MiB).  What
-authenticates a frame names the checkpoint, the frame's number and whether it is the last, so none can be left out, moved
-or cut off unnoticed (the STREAM construction: Hoang, Reyhanitabar, Rogaway, Vizár, 2015).
+authenticates a frame names the checkpoint, the frame's number and whether it is the last, so none can be left out,
+moved or cut off unnoticed (the STREAM construction: Hoang, Reyhanitabar, Rogaway, Vizár, 2015).
 """
 
 from __future__ import annotations

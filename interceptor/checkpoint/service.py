@@ -15,16 +15,22 @@ from interceptor.checkpoint.checkpoint import Checkpoint
 from interceptor.checkpoint.engine import EngineContext
 from interceptor.checkpoint.errors import CheckpointError
 from interceptor.checkpoint.options import CheckpointOptions
+from interceptor.checkpoint.policy import CheckpointPolicy
 from interceptor.checkpoint.registry import open_engine
+from interceptor.checkpoint.restoring import Restoring
 from interceptor.checkpoint.taking import Taker
-from interceptor.errors import ConfigurationError
+from interceptor.counters import Counters
+from interceptor.errors import ConfigurationError, InterceptorError
 from interceptor.hold import Hold
 from interceptor.journal import Journal
 from interceptor.settings import Settings
 from interceptor.standing import Standing
-from interceptor.states import StateMachine
+from interceptor.states import State, StateMachine
 from interceptor.target.supervisor import Supervisor
+from interceptor.tasks import TaskGroup
+from storage_backends.errors import LogError
 from storage_backends.file.directory import path_of_url
+from storage_backends.secrets import load_keyring
 
 logger = logging.getLogger(__name__)
 
@@ -34,28 +40,39 @@ DIRECTORY_NAME = "checkpoints"
 class Checkpoints:
     """The engine, its artefacts, the catalogue, and what may be forgotten."""
 
-    def __init__(self, settings: Settings, journal: Journal, supervisor: Supervisor | None) -> None:
+    def __init__(self, settings: Settings, journal: Journal, counters: Counters, supervisor: Supervisor | None) -> None:
         """Raises ConfigurationError."""
         self._options = settings.checkpoint
         self._journal = journal
         self._limits = settings.limits
+        self._counters = counters
         self._retention = settings.retention
         self._lock = asyncio.Lock()
+        self._stopping = False
+        self._tasks = TaskGroup("checkpoints")
         self.taker: Taker
+        self.policy: CheckpointPolicy
         self.catalogue = Catalogue(journal)
         self.catalogue.check_against_log()
-        self.artefacts = Artefacts(_directory_for(self._options, settings.log_url))
+        self.artefacts = Artefacts(_directory_for(self._options, settings.log_url), load_keyring(settings.log_key_file))
         self.engine = open_engine(
-            EngineContext(settings.target, self._options, settings.limits, self.artefacts, supervisor)
+            EngineContext(settings.target, self._options, settings.limits, self.artefacts, counters, supervisor)
         )
         settings.retention.check_possible(holds_state=self.engine.holds_state)
         self._options.check_triggers(holds_state=self.engine.holds_state)
+        self.restoring = Restoring(
+            self.engine, self.artefacts, self.catalogue, journal, settings.target, self._options.app_version
+        )
         self._owner = settings.log_url if self._options.directory is not None else None
 
     def attach(
         self, machine: StateMachine, hold: Hold, standing: Standing, close_connections: Callable[[], Awaitable[None]]
     ) -> None:
         """Take the parts of the data plane that a checkpoint holds up."""
+        self.policy = CheckpointPolicy(
+            self._options, self.catalogue, self._journal, standing, lambda: self.restoring.last,
+            lambda: machine.state is State.ACTIVE and not self._stopping, self.take,
+        )  # fmt: skip
         self.taker = Taker(
             self.engine, self.artefacts, self.catalogue, machine, hold, self._journal, standing,
             self._options.app_version, self._limits.checkpoint_timeout_s, close_connections,
@@ -70,14 +87,52 @@ class Checkpoints:
             for name in await asyncio.to_thread(self.artefacts.remove_strangers, known):
                 logger.warning("%s in %s belongs to no checkpoint and is removed", name, self.artefacts.directory)
 
-    def close(self) -> None:
-        """Let the directory go."""
+    def start(self) -> None:
+        """Take checkpoints when the policy asks for them."""
+        self._tasks.start(self.policy.run())
+
+    def request(self) -> None:
+        """Take one without waiting for it (a signal asks so); a failure is logged."""
+        self._tasks.start(self._take_logged("a signal asked for it"))
+
+    async def stop(self) -> None:
+        """The last checkpoint, where one is asked for; to be called when nothing is in flight any more."""
+        self._stopping = True
+        newest = self.catalogue.newest
+        up_to_date = newest is not None and newest.version == self._journal.last_version
+        if self._options.on_stop and not up_to_date:
+            await self._take_logged("--checkpoint-on-stop")
+        await self._tasks.cancel_all()
+
+    def describe(self) -> dict[str, object]:
+        """Return what `GET /state` shows."""
+        restored = self.restoring.last
+        return {
+            "engine": self.engine.name,
+            **self.engine.describe(),
+            "kept": len(self.catalogue.entries),
+            "recovery_estimate_s": round(self.policy.estimate_s, 3),
+            "recovery_time_objective_s": self._options.recovery_time_objective_s,
+            "last_restore": {"id": restored.checkpoint.id, "seconds": round(restored.seconds, 6)} if restored else None,
+        }
+
+    async def _take_logged(self, reason: str) -> None:
+        try:
+            await self.take()
+        except (InterceptorError, LogError) as error:
+            logger.error("no checkpoint was taken (%s): %s", reason, error)
+
+    async def close(self) -> None:
+        """Let the engine and the directory go."""
+        await self.engine.close()
         self.artefacts.close()
 
     async def take(self) -> Checkpoint:
         """Take a checkpoint, then forget what the policy allows.  Raises what `Taker.take` raises."""
         async with self._lock:
             entry = await self.taker.take()
+            self._counters.checkpoints += 1
+            self._counters.checkpoint_blackout.observe(entry.blackout_s)
             await self._forget()
         return entry
 

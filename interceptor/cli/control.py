@@ -1,4 +1,4 @@
-"""`interceptor state`, `checkpoint` and `reproject`: the admin endpoints from a shell."""
+"""`interceptor state` and `reproject`: the admin endpoints from a shell."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def admin_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @admin_options
 def state_command(state: str | None, as_json: bool, admin: str, admin_token_file: Path | None) -> None:
     """Show the state, or set it: Waiting holds requests once the lane is drained, Active lets them pass."""
-    control = _Control(admin, read_token(admin_token_file))
+    control = Control(admin, read_token(admin_token_file))
     description = control.call("POST", "/state", state=state) if state else control.call("GET", "/state")
     if as_json:
         click.echo(json.dumps(description, indent=2))
@@ -54,6 +54,7 @@ def state_command(state: str | None, as_json: bool, admin: str, admin_token_file
     for name in ("problem", "log_unavailable", "uncertain", "quarantined"):
         if description[name]:
             click.echo(f"{name:<9} {description[name]}")
+    click.echo(f"if it died now: {description['checkpoints']['recovery_estimate_s']:.1f} s")
     recovery = description["last_recovery"]
     if recovery:
         click.echo(
@@ -62,30 +63,23 @@ def state_command(state: str | None, as_json: bool, admin: str, admin_token_file
         )
 
 
-@click.command("checkpoint")
-@click.option("--list", "show_list", is_flag=True, help="Show the catalogue; take none.")
-@admin_options
-def checkpoint_command(show_list: bool, admin: str, admin_token_file: Path | None) -> None:
-    """Drain, and note the version that the target's state stands at."""
-    control = _Control(admin, read_token(admin_token_file))
-    entries = control.call("GET", "/checkpoint") if show_list else [control.call("POST", "/checkpoint")]
-    for entry in entries:
-        click.echo(f"{entry['id']:<10} version {entry['version']}  {entry['engine']}  blackout {entry['blackout_s']} s")
-    if show_list and not entries:
-        click.echo("no checkpoints")
-
-
 @click.command("reproject")
 @click.option("--from", "from_version", type=click.IntRange(min=1), help="First version; 1 by default.")
 @click.option("--to", "to_version", type=click.IntRange(min=1), help="Last version; goes with --target.")
+@click.option("--from-checkpoint", metavar="ID", help="Begin at this checkpoint; goes with --target.")
 @click.option("--target", help="A scratch copy: http://HOST:PORT. Live traffic goes on meanwhile.")
 @admin_options
 def reproject_command(
-    from_version: int | None, to_version: int | None, target: str | None, admin: str, admin_token_file: Path | None
+    from_version: int | None,
+    to_version: int | None,
+    from_checkpoint: str | None,
+    target: str | None,
+    admin: str,
+    admin_token_file: Path | None,
 ) -> None:
     """Deliver the log again: to the target, if it is a new incarnation, or to a scratch copy."""
-    control = _Control(admin, read_token(admin_token_file))
-    query = {"from": from_version, "to": to_version, "target": target}
+    control = Control(admin, read_token(admin_token_file))
+    query = {"from": from_version, "to": to_version, "target": target, "from_checkpoint": from_checkpoint}
     if target is None:
         result = control.call("POST", "/reproject", timeout_s=REPROJECT_TIMEOUT_S, **query)
     else:
@@ -114,7 +108,9 @@ def _follow(lines: Iterator[dict[str, Any]]) -> dict[str, Any]:
     raise ControlError("the ambassador ended the projection without a result")
 
 
-class _Control:
+class Control:
+    """The admin at a place."""
+
     def __init__(self, admin: str, token: str | None) -> None:
         self._base = admin if "://" in admin else f"http://{admin}"
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}

@@ -6,7 +6,8 @@ import sys
 
 import click
 
-from interceptor.cli.control import checkpoint_command, reproject_command, state_command
+from interceptor.cli.checkpoint import checkpoint_command
+from interceptor.cli.control import reproject_command, state_command
 from interceptor.cli.demo import demo_command
 from interceptor.cli.log import log_group
 from interceptor.cli.run import run_command

@@ -12,6 +12,7 @@ import click
 import yaml
 
 from interceptor.address import parse_listen, parse_target
+from interceptor.cli.checkpoint_options import checkpoint_options, read_checkpoint_options
 from interceptor.errors import ConfigurationError
 from interceptor.incident import OnUnclean
 from interceptor.journal import Durability
@@ -173,6 +174,7 @@ def parse_order(_context: click.Context, _parameter: click.Parameter, text: str)
     help="Of our own log lines.",
 )
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Of our own log lines.")
+@checkpoint_options
 @limit_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def run_command(**options: Any) -> None:
@@ -209,6 +211,7 @@ def _settings(options: dict[str, Any]) -> Settings:
         tag_requests=options["tag_requests"],
         command=options["command"],
         retention=Retention.parse(options["retain"]),
+        checkpoint=read_checkpoint_options(options),
         limits=limits,
         log_key_file=options["log_key_file"],
         log_options={item.name: options[item.name] for item in limit_fields()},

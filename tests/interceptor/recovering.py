@@ -43,6 +43,13 @@ class AlwaysReady:
         return True
 
 
+class FromTheBeginning:
+    """There are no checkpoints."""
+
+    async def prepare(self, asked_version: int | None) -> int:
+        return asked_version or 1
+
+
 class Rig:
     """The parts of the ambassador that a recovery moves."""
 
@@ -65,7 +72,7 @@ class Rig:
         self.supervisor = FakeSupervisor(detector) if supervised else None
         self.recovery = Recovery(
             self.machine, plane.journal, self.projector, detector, AlwaysReady(), ServingProcess(),
-            self.supervisor, plane.limits, plane.counters, on_unclean,  # type: ignore[arg-type]
+            self.supervisor, plane.limits, plane.counters, on_unclean, FromTheBeginning(),  # type: ignore[arg-type]
         )  # fmt: skip
         self.states: list[State] = []
         self.machine.add_listener(self._changed)
