@@ -18,6 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from interceptor.ambassador import Ambassador
+from interceptor.checkpoint.blackout import DRAIN, FREEZE, RESUME
 from interceptor.counters import Histogram
 from interceptor.states import State
 
@@ -131,6 +132,8 @@ class _AmbassadorCollector(Collector):
         versions.add_metric(["delivered"], ambassador.projector.delivered_version)
         versions.add_metric(["answered"], ambassador.gate.answered_version)
         versions.add_metric(["durable"], journal.durable_version)
+        newest = ambassador.checkpoints.catalogue.newest
+        versions.add_metric(["checkpoint"], newest.version if newest is not None else 0)
         yield versions
         yield GaugeMetricFamily(
             "interceptor_durable_lag_events",
@@ -224,12 +227,10 @@ class _AmbassadorCollector(Collector):
         phases = GaugeMetricFamily(
             "interceptor_checkpoint_phase_seconds", "The last checkpoint's blackout by phase.", labels=["phase"]
         )
-        for phase, seconds in newest.phases_s.items() if newest is not None else ():
-            phases.add_metric([phase], seconds)
+        taken = newest.phases_s if newest is not None else {}
+        for phase in {DRAIN: None, FREEZE: None, RESUME: None, **taken}:
+            phases.add_metric([phase], taken.get(phase, 0.0))
         yield phases
-        yield GaugeMetricFamily(
-            "interceptor_checkpoint_version", "Version of the newest one.", value=newest.version if newest else 0
-        )
         yield GaugeMetricFamily(
             "interceptor_checkpoint_bytes", "Stored by all that are kept.",
             value=sum(entry.size_bytes for entry in checkpoints.catalogue.entries),

@@ -267,7 +267,7 @@ def control(
         asked.append((method, path, {name: value for name, value in query.items() if value is not None}))
         return answer
 
-    monkeypatch.setattr("interceptor.cli.control._Control.call", call)
+    monkeypatch.setattr("interceptor.cli.control.Control.call", call)
     return CliRunner().invoke(cli, arguments, catch_exceptions=False), asked
 
 
@@ -275,6 +275,7 @@ STATE = {
     "state": "Active", "reason": "active", "versions": {"last": 3, "durable": 2}, "held": 0, "in_flight": 1,
     "target": {"address": "a:1", "incarnations": 2, "pid": None}, "problem": None, "log_unavailable": None,
     "uncertain": [1, 2], "quarantined": [], "last_recovery": None,
+    "checkpoints": {"recovery_estimate_s": 1.84},
 }  # fmt: skip
 
 
@@ -284,16 +285,31 @@ def test_state_shows_and_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Active (active)" in result.output
     assert "last 3  durable 2" in result.output
     assert "uncertain [1, 2]" in result.output
+    assert "if it died now: 1.8 s" in result.output
     result, asked = control(monkeypatch, STATE, "state", "--json")
     assert asked == [("GET", "/state", {})]
     assert json.loads(result.output) == STATE
 
 
 def test_checkpoint_takes_and_lists(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = {"id": "mark-1", "version": 7, "engine": "mark", "blackout_s": 0.1}
+    entry = {
+        "id": "http-1", "version": 7, "engine": "http", "time": 0, "size_bytes": 9, "blackout_s": 0.1,
+        "phases_s": {"drain": 0.02}, "verified": True, "pinned": False,
+    }  # fmt: skip
     result, asked = control(monkeypatch, entry, "checkpoint")
     assert asked == [("POST", "/checkpoint", {})]
-    assert "mark-1     version 7" in result.output
+    line = "http-1     version 7  1970-01-01T00:00:00Z  9 bytes  blackout 0.100 s (drain 0.020)  verified"
+    assert line in result.output
+    for words, method, query in (
+        (("verify", "http-1"), "POST", {"id": "http-1", "do": "verify"}),
+        (("pin", "http-1"), "POST", {"id": "http-1", "do": "pin"}),
+        (("pin", "--off", "http-1"), "POST", {"id": "http-1", "do": "unpin"}),
+        (("rm", "http-1"), "DELETE", {"id": "http-1"}),
+        (("show", "http-1"), "GET", {"id": "http-1"}),
+    ):
+        result, asked = control(monkeypatch, entry, "checkpoint", *words)
+        assert asked == [(method, "/checkpoint", query)]
+        assert "http-1" in result.output
     result, asked = control(monkeypatch, [], "checkpoint", "--list")
     assert asked == [("GET", "/checkpoint", {})]
     assert result.output == "no checkpoints\n"
