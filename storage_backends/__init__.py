@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hotpath  # noqa: F401  before any module that it may find compiled
 from storage_backends.backend import LogBackend, LogReader
 from storage_backends.options import LogOptions
 from storage_backends.registry import open_log

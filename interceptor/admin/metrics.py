@@ -17,6 +17,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+import hotpath
 from interceptor.ambassador import Ambassador
 from interceptor.checkpoint.blackout import DRAIN, FREEZE, RESUME
 from interceptor.counters import Histogram
@@ -248,7 +249,12 @@ class _AmbassadorCollector(Collector):
         yield GaugeMetricFamily("process_resident_memory_bytes", "Resident memory.", value=_resident_bytes())
         yield GaugeMetricFamily("process_start_time_seconds", "Start, Unix time.", value=self._ambassador.started_s)
         yield InfoMetricFamily(
-            "interceptor", "How it runs.", value={"durability": self._ambassador.settings.durability.value}
+            "interceptor",
+            "How it runs.",
+            value={
+                "durability": self._ambassador.settings.durability.value,
+                "hot_path": hotpath.execution.partition(":")[0],
+            },
         )
 
 

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+import hotpath
 from interceptor.cli.checkpoint import checkpoint_command
 from interceptor.cli.control import reproject_command, state_command
 from interceptor.cli.demo import demo_command
@@ -16,7 +17,11 @@ from storage_backends.errors import LogError
 
 
 @click.group(context_settings={"auto_envvar_prefix": "INTERCEPTOR", "help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="interceptor-ambassador", prog_name="interceptor")
+@click.version_option(
+    package_name="interceptor-ambassador",
+    prog_name="interceptor",
+    message=f"%(prog)s %(version)s, hot path {hotpath.execution}",
+)
 def cli() -> None:
     """An ambassador that gives a stateful application back its memory."""
 

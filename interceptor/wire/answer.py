@@ -46,7 +46,6 @@ class Answer:
     """
 
     # What most answers don't have is a class attribute: one object for each answer, so its making counts.
-    framing = Framing.LENGTH
     length = 0
     closes = False
     upgrade = b""
@@ -54,6 +53,7 @@ class Answer:
     def __init__(self, status: int, head: bytes) -> None:
         self.status = status
         self.head = head
+        self.framing = _LENGTH
 
     @property
     def interim(self) -> bool:

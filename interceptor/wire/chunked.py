@@ -35,7 +35,10 @@ class ChunkedDecoder:
 
     __slots__ = ("_buffer", "_left", "_scanned", "_state", "complete", "rest", "trailers")
 
-    _SIZE, _DATA, _DATA_END, _TRAILERS = range(4)
+    _SIZE = 0
+    _DATA = 1
+    _DATA_END = 2
+    _TRAILERS = 3
 
     def __init__(self) -> None:
         self._buffer = b""
