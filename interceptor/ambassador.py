@@ -21,7 +21,7 @@ from interceptor.lane import Lane
 from interceptor.lane_watch import LaneWatch
 from interceptor.listener import Listener
 from interceptor.message import Tagger, plain, without_tags
-from interceptor.order import OrderKind
+from interceptor.order import OrderKind, order_of_log
 from interceptor.passages import Passages
 from interceptor.projector import Progress, Projector
 from interceptor.recovery import Recovery
@@ -157,8 +157,14 @@ class Ambassador:
             "listening on %s for the target at %s, log %s (%s), last version %d", self.listen_address,
             self.settings.target, self.settings.log_url, self.settings.durability.value, self.journal.last_version,
         )  # fmt: skip
+        order, before = self.settings.order.text, order_of_log(self.journal.facts)
+        if self.journal.last_version and order != before:
+            logger.warning(
+                "--order is %s, this log was delivered with %s so far: from now on a replay delivers all "
+                "of it with %s", order, before, order,
+            )  # fmt: skip
         if self.settings.order.kind is not OrderKind.TOTAL:
-            logger.info("order %s, %d lanes", self.settings.order.text, len(self.projector.lanes))
+            logger.info("order %s, %d lanes", order, len(self.projector.lanes))
 
     async def stop(self) -> None:
         """The orderly shutdown: serve on, stop listening, drain, flush, mark the log clean, end the target."""
@@ -354,6 +360,9 @@ class Ambassador:
         logger.debug("%s → %s: %s", old.name, new.name, cause.value)
         if new is State.ACTIVE:
             self._was_active = True
+            # Not before: until then the order of the last run says which events may be in doubt.
+            if order_of_log(self.journal.facts) != self.settings.order.text:
+                self.journal.store_fact("order", self.settings.order.text)
             if self.hold.causes:
                 self.machine.apply(Cause.HOLD)
             else:

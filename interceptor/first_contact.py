@@ -13,7 +13,7 @@ from interceptor.projector import Progress
 from interceptor.standing import Standing
 from interceptor.target.connection_owner import is_gone
 from interceptor.target.detection import DeathDetector
-from interceptor.uncertainty import find_uncertain
+from interceptor.uncertainty import Uncertain, find_uncertain
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +50,10 @@ class FirstContact:
         if journal.last_version == 0 or self._is_the_one_in_step():
             uncertain = await find_uncertain(journal, self._in_flight_events_max)
             if uncertain is None and journal.may_have_lost_delivered_events:
-                uncertain = (journal.last_version + 1, journal.last_version + self._in_flight_events_max)
+                window = self._in_flight_events_max
+                uncertain = Uncertain(journal.last_version + 1, journal.last_version + window, window)
             if uncertain is not None:
-                self._doubt(*uncertain)
+                self._doubt(uncertain)
             return None
         if self._detector.awaits_connection:
             raise NotPossibleNowError(
@@ -76,12 +77,12 @@ class FirstContact:
             )
             logger.warning("%s", self._standing.note)
 
-    def _doubt(self, low: int, high: int) -> None:
+    def _doubt(self, uncertain: Uncertain) -> None:
         """After an unclean stop the living target may have finished the last events, or not."""
-        self._standing.doubt(low, high, high - low + 1)
+        self._standing.doubt(*uncertain)
         text = (
-            f"we were stopped uncleanly and the target lives on: whether it applied all events from {low} to {high} "
-            "is unknown"
+            "we were stopped uncleanly and the target lives on: whether it applied all events from "
+            f"{uncertain.low} to {uncertain.high} is unknown"
         )
         if self._on_unclean is OnUnclean.WAIT:
             raise NotPossibleNowError(

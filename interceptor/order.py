@@ -10,12 +10,13 @@ A key is computed from the head that is delivered, live and in each replay, so t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import unquote_to_bytes
 
 from interceptor.errors import ConfigurationError
+from storage_backends.backend import Fact
 
 Key = Callable[[bytes], bytes | None]
 """Returns the key in a request's head, None where there is none (an empty one is none)."""
@@ -74,6 +75,11 @@ class Order:
         if self.kind is OrderKind.TOTAL:
             return 1
         return min(LANES_DEFAULT, lanes_max) if asked is None else asked
+
+
+def order_of_log(facts: Mapping[str, Fact]) -> str:
+    """Return the order in which the log's last events were delivered, by the fact of that name."""
+    return str(facts.get("order", OrderKind.TOTAL.value))
 
 
 def header_key(name: str) -> Key:

@@ -94,7 +94,8 @@ class Recovery:
 
     def lane_lost(self, lane: Lane, reason: str) -> None:
         """The ordered connection broke, or could not be made: hold everything at once, then judge."""
-        if not self._detector.awaits_connection and self._projector.forgives_idle_close(lane):
+        told_apart = not self._detector.awaits_connection and self.confirm()
+        if told_apart and self._projector.forgives_idle_close(lane):
             return
         self._losses += 1
         self._detector.connection_lost()

@@ -38,6 +38,8 @@ class Standing:
         if journal.facts.get("serving") != self.serving:
             journal.store_fact("serving", self.serving)
         if journal.facts.get("incarnation") != self.identity:
+            # Stored together with the next: what this incarnation had got when it was in step.
+            journal.facts["in_step_version"] = journal.last_version
             journal.store_fact("incarnation", self.identity)
             journal.append_mark("incarnation", journal.last_version, identity=self.identity)
 

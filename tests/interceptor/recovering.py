@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from interceptor.distribution import distribution, lane_count
 from interceptor.incident import OnUnclean
 from interceptor.lane import Lane
 from interceptor.limits import Limits
+from interceptor.order import Order
 from interceptor.projector import Projector
 from interceptor.recovery import Recovery
 from interceptor.states import Cause, State, StateMachine
@@ -55,7 +57,7 @@ class Rig:
 
     def __init__(
         self, target: ScriptedTarget, backend: FakeBackend, detector: FakeDetector, on_unclean: OnUnclean,
-        supervised: bool, **limits: float,
+        supervised: bool, order: Order, lanes: int, **limits: float,
     ) -> None:  # fmt: skip
         self.target = target
         self.backend = backend
@@ -63,11 +65,15 @@ class Rig:
         self.machine = StateMachine()
         self.plane = DataPlane(backend, limits=Limits(**limits))  # type: ignore[arg-type]
         plane = self.plane
-        self.lane = Lane(
-            target.address, plane.limits, plane.counters,
-            on_lost=lambda lane, why: self.recovery.lane_lost(lane, why), confirm=lambda: self.recovery.confirm(),
-        )  # fmt: skip
-        self.projector = Projector([self.lane], plane.limits)
+        self.lanes = [
+            Lane(
+                target.address, plane.limits, plane.counters,
+                on_lost=lambda lane, why: self.recovery.lane_lost(lane, why), confirm=lambda: self.recovery.confirm(),
+            )
+            for _ in range(lane_count(order, lanes))
+        ]  # fmt: skip
+        self.lane = self.lanes[0]
+        self.projector = Projector(self.lanes, plane.limits, distribution(order, self.lanes, plane.counters))
         plane.sequencer._deliver = self.projector.deliver
         self.supervisor = FakeSupervisor(detector) if supervised else None
         self.recovery = Recovery(
@@ -108,15 +114,19 @@ class Rig:
 @asynccontextmanager
 async def recovering(
     script: Script = echo, *, backend: FakeBackend | None = None, detector: FakeDetector | None = None,
-    on_unclean: OnUnclean = OnUnclean.ASSUME_APPLIED, supervised: bool = False, **limits: float,
+    on_unclean: OnUnclean = OnUnclean.ASSUME_APPLIED, supervised: bool = False,
+    order: Order | None = None, lanes: int = 1, **limits: float,
 ) -> AsyncIterator[Rig]:  # fmt: skip
     async with ScriptedTarget(script) as target:
         backend = backend or FakeBackend("memory:")
         backend.url = "memory:"
-        rig = Rig(target, backend, detector or FakeDetector(), on_unclean, supervised, **limits)
+        rig = Rig(
+            target, backend, detector or FakeDetector(), on_unclean, supervised, order or Order(), lanes, **limits
+        )
         rig.recovery.start()
         try:
             yield rig
         finally:
             await rig.recovery.stop()
-            await rig.lane.close()
+            for lane in rig.lanes:
+                await lane.close()

@@ -72,8 +72,7 @@ class ScriptedTarget:
     ) -> None:
         assert self._server is not None
         self._server.close()
-        for connection in self.connections:
-            connection.reset()
+        self.reset_all()
         for task in self._tasks:
             task.cancel()
         ended = await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -81,6 +80,11 @@ class ScriptedTarget:
         for result in ended:
             if isinstance(result, BaseException) and not isinstance(result, foreseen):
                 raise result
+
+    def reset_all(self) -> None:
+        """Cut every connection, as the end of a process does."""
+        for connection in self.connections:
+            connection.reset()
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(self._run(reader, writer)))

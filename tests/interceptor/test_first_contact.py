@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from interceptor.incident import OnUnclean
-from storage_backends.records import Quarantine
+from storage_backends.records import Outcome, Quarantine
 from tests.interceptor.fake_log import FakeBackend, filled, records_of
 from tests.interceptor.fakes import FakeDetector, event
 from tests.interceptor.recovering import recovering
@@ -74,6 +74,20 @@ async def test_after_an_unclean_stop_the_range_in_doubt_is_reported(on_unclean: 
         assert rig.recovery.standing.uncertain == (4, 5)
         assert rig.plane.counters.uncertain == 2
         assert rig.target.asked == []
+
+
+@pytest.mark.parametrize(("order", "doubt"), [("total", (9, 9)), ("arrival", (3, 9))])
+async def test_of_several_lanes_a_slow_one_may_have_left_an_old_event_behind(
+    order: str, doubt: tuple[int, int]
+) -> None:
+    """Down one lane no more than in_flight_events_max can be unanswered; of several any since it was in step."""
+    backend = known(9, unanswered=9)
+    backend.append([Outcome(version, 200, 0, 0) for version in (4, 5, 6, 7, 8)])
+    backend.facts |= {"order": order, "in_step_version": 2}
+    async with recovering(backend=backend, in_flight_events_max=4) as rig:
+        await rig.active()
+        assert rig.recovery.standing.uncertain == doubt
+        assert rig.plane.counters.uncertain == len(set(doubt))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,124 @@
+"""The order that was asked for, live, after deaths at random points, and in each replay (rules 1 and 3)."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from interceptor.order import Order
+from interceptor.states import State
+from storage_backends.records import Event
+from tests.interceptor.fake_log import records_of
+from tests.interceptor.fakes import FakeDetector, ok, turn, until
+from tests.interceptor.recovering import Rig, recovering
+from tests.interceptor.target import Connection
+
+ORDERS = {"total": 1, "key:path:/{key}/*": 5, "arrival": 4}
+
+
+class ForgetfulTarget:
+    """Takes a seeded number of turns of the loop for each request, and dies of some of them: then its memory is gone.
+
+    `lives` is what each incarnation has applied, in order.
+    """
+
+    def __init__(self, seed: int, deaths: set[int]) -> None:
+        self.detector = FakeDetector("life-1")
+        self.lives: list[list[str]] = [[]]
+        self._chance = random.Random(seed)
+        self._deaths = deaths
+        self._taken = 0
+        self._open: list[Connection] = []
+
+    async def serve(self, connection: Connection) -> None:
+        self._open.append(connection)
+        life = self.lives[-1]
+        while True:
+            (request,) = await connection.requests()
+            self._taken += 1
+            dies = self._taken in self._deaths
+            await turn(self._chance.choice([0, 0, 1, 3, 20]))
+            if life is not self.lives[-1]:
+                return
+            path = request.split(" ")[1]
+            # What the target has applied when it dies may have been answered or not.
+            life.append(path)
+            if not dies or self._chance.random() < 0.5:
+                connection.write(ok(path.encode()))
+            if dies:
+                self.die()
+                return
+
+    def die(self) -> None:
+        self.lives.append([])
+        self.detector.identity = f"life-{len(self.lives)}"
+        for connection in self._open:
+            connection.reset()
+        self._open.clear()
+
+
+async def send_in_bursts(rig: Rig, paths: list[str], chance: random.Random) -> list[int | None]:
+    clients = []
+    while paths:
+        burst = chance.randrange(1, 6)
+        clients += rig.request(*paths[:burst])
+        paths = paths[burst:]
+        await turn(chance.randrange(8))
+    return await rig.answered(clients)
+
+
+def key_of(path: str) -> str:
+    return path.split("/")[1]
+
+
+def check_order(order: str, applied: list[str], log: list[str], *, whole: bool) -> None:
+    """An incarnation has applied a part of the log, each event once, in the order that was asked for."""
+    assert len(applied) == len(set(applied)), "something was applied twice to one incarnation"
+    keys = {""} if order == "total" else {key_of(path) for path in log} if order.startswith("key") else set()
+    for key in keys:
+        of_key = [path for path in applied if not key or key_of(path) == key]
+        expected = [path for path in log if not key or key_of(path) == key]
+        assert of_key == expected[: len(of_key)], f"the order of {key or 'all'} is not the log's"
+    assert set(applied) <= set(log)
+    assert not whole or len(applied) == len(log), "something is missing"
+
+
+async def run(order: str, seed: int, deaths: set[int], keys: int) -> None:
+    chance = random.Random(seed)
+    target = ForgetfulTarget(seed, deaths)
+    paths = [f"/{chance.choice(['', 'k'])}{chance.randrange(keys)}/{number}" for number in range(40)]
+    async with recovering(
+        target.serve, detector=target.detector, order=Order.parse(order), lanes=ORDERS[order], quarantine_after=1_000
+    ) as rig:
+        await rig.active()
+        assert await send_in_bursts(rig, paths, chance) == [200] * len(paths)
+        target.die()
+        assert await send_in_bursts(rig, ["/last/1"], chance) == [200]
+        # That request may have been answered on the way.
+        await until(lambda: rig.recovery.standing.last_recovery is not None and rig.machine.state is State.ACTIVE)
+        log = [event.head.split(b" ")[1].decode() for event in records_of(rig.backend, Event)]
+        assert sorted(log) == sorted([*paths, "/last/1"])
+        for life in target.lives[:-1]:
+            check_order(order, life, log, whole=False)
+        check_order(order, target.lives[-1], log, whole=True)
+        report = rig.recovery.standing.last_recovery
+        assert report is not None
+        assert report["divergences"] == 0
+        assert rig.recovery.standing.uncertain is None
+        assert rig.plane.sequencer.outstanding_events == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    order=st.sampled_from(list(ORDERS)),
+    seed=st.integers(0, 2**32),
+    deaths=st.sets(st.integers(1, 150), max_size=6),
+    keys=st.integers(1, 9),
+)
+def test_each_incarnation_gets_the_events_in_the_order_that_was_asked_for(
+    order: str, seed: int, deaths: set[int], keys: int
+) -> None:
+    asyncio.run(run(order, seed, deaths, keys))
