@@ -15,6 +15,7 @@ from interceptor.wire.errors import AnswerError
 from interceptor.wire.grammar import ANSWER_HEAD, BARE_LF, COMMON_ANSWER_HEAD, STEERING_OF_ANSWER
 
 _CONTENT_LENGTH_DIGITS_MAX = 18
+_REASON_AT = len(b"HTTP/1.1 200")
 _ENDS_HERE = rb"connection|keep-alive|proxy-connection|te|upgrade|transfer-encoding"
 _FIELDS_THAT_END_HERE = re.compile(rb"(?i)\n(?:%b):[^\r]*+\r" % _ENDS_HERE)
 _UPGRADE_FIELD = re.compile(rb"(?i)\nupgrade:[\t ]*+([^\r]*+)")
@@ -136,6 +137,8 @@ class AnswerReader:
         minor, digits = match.groups()
         status = int(digits)
         answer = Answer(status, buffer[position:end])
+        if answer.head[_REASON_AT : _REASON_AT + 1] == b"\r":  # RFC 9112 §4: the space is not optional
+            answer.head = b"%b %b" % (answer.head[:_REASON_AT], answer.head[_REASON_AT:])
         self._position = end
         self._scanned = 0
         self._steer(answer, _find_steering(answer.head.lower()), minor == b"1", to_head_request)

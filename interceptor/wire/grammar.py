@@ -51,11 +51,11 @@ _OTHER_ANSWER_LINES = _lines_other_than(
     b"content-length:", b"connection:", b"transfer-encoding:", b"te:", b"keep-alive:", b"proxy-connection:", b"upgrade:"
 )
 COMMON_ANSWER_HEAD = re.compile(
-    rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: %b)?\r\n%b%b ?([0-9]{1,18}+)\r\n%b\r\n"
+    rb"HTTP/1\.1 ([2-5][0-9][0-9]) %b\r\n%b%b ?([0-9]{1,18}+)\r\n%b\r\n"
     % (FIELD_VALUE, _OTHER_ANSWER_LINES, _any_case(b"content-length:"), _OTHER_ANSWER_LINES)
 )
 
-# A missing space behind the status code is tolerated: servers leave it out together with the reason.
+# A missing space behind the status code is tolerated, and put in: servers leave it out together with the reason.
 ANSWER_HEAD = re.compile(
     rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*+)?\r\n(?:%b)*+\r\n" % FIELD_LINE
 )

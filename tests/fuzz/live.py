@@ -57,7 +57,9 @@ def ask(proxy: RunningInterceptor, data: bytes, chance: random.Random) -> tuple[
             connection.shutdown(socket.SHUT_WR)
             while piece := connection.recv(65_536):
                 received.append(piece)
-        except ConnectionError:
+        except TimeoutError:
+            raise
+        except OSError:
             pass  # refused, and closed on us while we were sending
     return statuses_of(b"".join(received), data.startswith(b"HEAD "))
 

@@ -111,6 +111,20 @@ def test_refusals_are_problems(scripted: StartScripted, start_interceptor: Start
             assert wire.at_end()
 
 
+def test_a_request_that_takes_too_long_is_told_so(scripted: StartScripted, start_interceptor: StartInterceptor) -> None:
+    """RFC 9110 §15.5.9, for a head and for a content; what was answered before stays answered."""
+    target = scripted(answering(lambda _head: OK))
+    interceptor = start_interceptor(target, "--head-timeout-s", "0.1", "--body-timeout-s", "0.1")
+    unfinished = [b"GET /late HT", b"POST /late HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc"]
+    with Wire(interceptor) as head, Wire(interceptor) as body:
+        for wire, part in zip((head, body), unfinished, strict=True):
+            assert wire.ask(ASK % b"/first").content == b"ok"
+            wire.send(part)
+        for wire in (head, body):
+            assert is_problem(wire.answer(), 408)
+            assert wire.at_end()
+
+
 def test_a_refused_upload_can_be_read_by_its_sender(
     scripted: StartScripted, start_interceptor: StartInterceptor
 ) -> None:

@@ -227,4 +227,11 @@ class TestHopByHop:
     def test_missing_reason_is_tolerated(self) -> None:
         """RFC 9112 §4: the space is required, the phrase is not; servers leave out both."""
         for line in (b"HTTP/1.1 200", b"HTTP/1.1 200 ", b"HTTP/1.1 200 \xe9 a"):
-            assert answered(line + b"\r\n" + LENGTH + b"\r\nhello").body == b"hello"
+            answer = answered(line + b"\r\n" + LENGTH + b"\r\nhello")
+            assert answer.body == b"hello"
+            assert answer.head.head == line.ljust(13) + b"\r\n" + LENGTH + b"\r\n"
+
+    def test_upgrade_required_says_to_what(self) -> None:
+        """RFC 9110 §15.5.22."""
+        answer = answered(with_fields(426, LENGTH + b"Connection: close, Upgrade\r\nUpgrade: TLS/1.0\r\n", b"hello"))
+        assert answer.head.head == with_fields(426, LENGTH + b"Connection: Upgrade\r\nUpgrade: TLS/1.0\r\n")
