@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from time import monotonic, time
 
 from interceptor.address import Address, TargetAddress, UnixAddress
@@ -26,7 +26,7 @@ from interceptor.passages import Passages
 from interceptor.projector import Progress, Projector
 from interceptor.recovery import Recovery
 from interceptor.release_gate import ReleaseGate
-from interceptor.routing import Router
+from interceptor.routing import Router, event_matcher
 from interceptor.scratch import project_into_scratch
 from interceptor.sequencer import Sequencer
 from interceptor.server_tls import ServerTls
@@ -41,6 +41,7 @@ from interceptor.target.whereabouts import ensure_nobody_listens, is_local, list
 from storage_backends import open_log
 from storage_backends.backend import LogBackend
 from storage_backends.errors import LogError
+from storage_backends.records import Event
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +108,7 @@ class Ambassador:
             for _ in range(lane_count(settings.order, settings.lane_count()))
         ]
         self.projector = Projector(lanes, limits, distribution(settings.order, lanes, self.counters))
+        self.projector.ignores = self._ignores_divergence = _divergence_filter(settings)
         self.sequencer = Sequencer(self.journal, loop, self.projector.deliver)
         self.gate.sequencer = self.sequencer
         self.passages = Passages(
@@ -116,7 +118,7 @@ class Ambassador:
         self.passages.admission = self.admission
         self.recovery = Recovery(
             self.machine, self.journal, self.projector, self.detector, readiness, self.serving, self.supervisor, limits,
-            self.counters, settings.on_unclean, self.checkpoints.restoring,
+            self.counters, settings.on_unclean, self.checkpoints.restoring, settings.on_divergence,
         )  # fmt: skip
         self.recovery.on_defect = self._defect
         if settings.tag_requests:
@@ -266,7 +268,7 @@ class Ambassador:
         return project_into_scratch(
             self.journal, target, self.settings.limits, self.recovery.quarantined.versions, from_version or 1,
             to_version or self.journal.last_version, self.settings.order, self.settings.lane_count(),
-            Tagger().tagged if self.settings.tag_requests else plain,
+            Tagger().tagged if self.settings.tag_requests else plain, self._ignores_divergence,
         )  # fmt: skip
 
     def describe(self) -> dict[str, object]:
@@ -425,6 +427,11 @@ class Ambassador:
             await self.journal.close()
         except LogError as error:
             logger.error("the log was not closed cleanly: %s", error)
+
+
+def _divergence_filter(settings: Settings) -> Callable[[Event], bool] | None:
+    texts = settings.divergence_ignore
+    return event_matcher("--divergence-ignore", texts) if texts else None
 
 
 def _without_password(url: str) -> str:

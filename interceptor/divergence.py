@@ -7,12 +7,20 @@ is in flight.
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import NamedTuple
 
 from storage_backends.records import Outcome
 
 # How many of the divergent events are reported in full; all are counted.
 REPORTED_MAX = 10
+
+
+class OnDivergence(Enum):
+    """What follows a replay that diverged."""
+
+    REPORT = "report"
+    STOP = "stop"
 
 
 class Divergence(NamedTuple):
@@ -42,6 +50,10 @@ class OutcomeComparison:
         self.compared = 0
         self.divergences = 0
         self.first: list[Divergence] = []
+        # How the requests of the first ones are sent again (see `divergence_report`).
+        self.requests: dict[int, str] = {}
+        self.ignored = 0
+        self._ignored_versions: set[int] = set()
         self._from_version = from_version
         self._recorded: dict[int, Outcome] = {}
         self._replayed: dict[int, Outcome] = {}
@@ -51,6 +63,10 @@ class OutcomeComparison:
     def unresolved(self) -> int:
         """How many replayed versions still wait for their recorded outcome."""
         return len(self._replayed)
+
+    def ignore(self, version: int) -> None:
+        """Whatever this version is answered, it is no divergence."""
+        self._ignored_versions.add(version)
 
     def leave_out(self, version: int) -> None:
         """This version is not replayed: it is quarantined, or answered for the first time."""
@@ -80,9 +96,18 @@ class OutcomeComparison:
         self._recorded.clear()
         return first
 
+    def first_as_json(self) -> list[dict[str, object]]:
+        """Return the first divergences as the admin interface shows them."""
+        return [{**each.as_json(), "request": self.requests.get(each.version)} for each in self.first]
+
     def _compare(self, recorded: Outcome, replayed: Outcome) -> None:
         self.compared += 1
-        if recorded != replayed:
+        if recorded == replayed:
+            self._ignored_versions.discard(recorded.version)
+        elif recorded.version in self._ignored_versions:
+            self._ignored_versions.remove(recorded.version)
+            self.ignored += 1
+        else:
             self.divergences += 1
             if len(self.first) < REPORTED_MAX:
                 self.first.append(Divergence(recorded.version, recorded, replayed))

@@ -23,5 +23,9 @@ class TargetLostError(InterceptorError):
     """The target died, or its connection broke, while it was being projected into."""
 
 
+class DivergedError(InterceptorError):
+    """A replay was answered otherwise than the first time, and that was to stop it."""
+
+
 class DrainTimeoutError(InterceptorError):
     """Requests in flight were not answered within drain_timeout_s; the hold was taken back."""

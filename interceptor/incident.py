@@ -75,8 +75,6 @@ class RecoveryRecord:
             self.incident.reason, self.target_back_s - self.incident.at_s, self.progress.answered,
             self.progress.seconds, comparison.divergences,
         )  # fmt: skip
-        for divergence in comparison.first:
-            logger.warning("event %d was answered otherwise than before: %s", divergence.version, divergence.as_json())
 
 
 def exit_text(returncode: int) -> str:

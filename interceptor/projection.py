@@ -9,7 +9,9 @@ from time import monotonic
 from interceptor.arrival import Arrival
 from interceptor.counters import Counters
 from interceptor.delivery import Delivery
-from interceptor.errors import NotPossibleNowError, TargetLostError
+from interceptor.divergence import OnDivergence
+from interceptor.divergence_report import add_requests
+from interceptor.errors import DivergedError, NotPossibleNowError, TargetLostError
 from interceptor.journal import Journal
 from interceptor.projector import Progress, Projector
 from interceptor.quarantine import Quarantined
@@ -43,6 +45,7 @@ class Projection:
         counters: Counters,
         arrival: Arrival,
         starting_point: StartingPoint,
+        on_divergence: OnDivergence,
     ) -> None:
         self.target_back_s = 0.0
         self._machine = machine
@@ -55,6 +58,7 @@ class Projection:
         self._counters = counters
         self._arrival = arrival
         self._starting_point = starting_point
+        self._on_divergence = on_divergence
         self._passed_over_version = 0
         # Events on which a living target closed the connection; they are replayed alone, and may do so again.
         self._never_answered: set[int] = set()
@@ -72,7 +76,7 @@ class Projection:
                 if await self._survives_loss(str(error)):
                     continue
                 return None
-            except (LogError, TargetError, NotPossibleNowError) as error:
+            except (LogError, TargetError, NotPossibleNowError, DivergedError) as error:
                 self.park(str(error))
                 return None
             self.in_step()
@@ -94,7 +98,23 @@ class Projection:
             reader.close()
         for outcome in progress.comparison.take_first_outcomes():
             journal.record_outcome(*outcome)
+        self._counters.divergences += progress.comparison.divergences
+        if progress.comparison.divergences:
+            await self._report_divergences(progress)
         return progress
+
+    async def _report_divergences(self, progress: Progress) -> None:
+        comparison = progress.comparison
+        await add_requests(self._journal, comparison, f"http://{self._projector.lanes[0].target.authority}")
+        for divergence in comparison.first_as_json():
+            logger.warning("event %s was answered otherwise than before: %s", divergence["version"], divergence)
+        if self._on_divergence is OnDivergence.STOP:
+            first = comparison.first[0]
+            raise DivergedError(
+                f"{comparison.divergences} of {comparison.compared} replayed events were answered otherwise than "
+                f"before, the first is event {first.version} (--on-divergence stop). The target holds every event: "
+                "say `interceptor state Active` to go on with it, or restart it to try again"
+            )
 
     async def await_target(self) -> None:
         """Wait for an incarnation that is ready."""

@@ -61,7 +61,8 @@ class Progress:
             "rate": round(self.answered / seconds, 1) if seconds > 0 else None,
             "compared": self.comparison.compared,
             "divergences": self.comparison.divergences,
-            "first_divergences": [divergence.as_json() for divergence in self.comparison.first],
+            "divergences_ignored": self.comparison.ignored,
+            "first_divergences": self.comparison.first_as_json(),
         }
 
 
@@ -118,6 +119,8 @@ class Projector:
         self.delivered_version = 0
         self.in_step = False
         self.progress: Progress | None = None
+        # Asked for each replayed event, where there are routes whose answers are not compared.
+        self.ignores: Callable[[Event], bool] | None = None
         self._distribution = distribution
         self._send: Callable[[Sequence[Delivery]], None] = (
             self._send_down_the_lane if distribution is None else distribution.send
@@ -315,6 +318,8 @@ class Projector:
             progress.comparison.leave_out(event.version)
             return live
         progress.replayed += 1
+        if self.ignores is not None and self.ignores(event):
+            progress.comparison.ignore(event.version)
         self._pending_bytes += len(event.head) + len(event.body)
         return Replay(event, self)
 

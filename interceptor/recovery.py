@@ -16,6 +16,7 @@ from typing import Any
 from interceptor.arrival import Arrival
 from interceptor.counters import Counters
 from interceptor.delivery import Delivery
+from interceptor.divergence import OnDivergence
 from interceptor.errors import NotPossibleNowError
 from interceptor.first_contact import FirstContact
 from interceptor.incident import Incident, OnUnclean, RecoveryRecord, exit_text
@@ -58,6 +59,7 @@ class Recovery:
         counters: Counters,
         on_unclean: OnUnclean,
         starting_point: StartingPoint,
+        on_divergence: OnDivergence = OnDivergence.REPORT,
     ) -> None:
         self.standing = Standing(journal, counters)
         self.quarantined = Quarantined(journal, projector, counters, limits.quarantine_after)
@@ -73,7 +75,7 @@ class Recovery:
         arrival = Arrival(detector, readiness, serving, supervisor, self.standing, counters, limits.ready_timeout_s)
         self._projection = Projection(
             machine, journal, projector, detector, supervisor, self.standing, self.quarantined, counters, arrival,
-            starting_point,
+            starting_point, on_divergence,
         )  # fmt: skip
         self._first_contact = FirstContact(
             journal, self._projection, detector, self.standing, arrival, on_unclean, limits.in_flight_events_max
@@ -277,7 +279,6 @@ class Recovery:
         counters = self._counters
         record = RecoveryRecord(incident, self._projection.target_back_s, monotonic(), progress)
         counters.replayed += progress.replayed
-        counters.divergences += progress.comparison.divergences
         counters.recoveries += 1
         counters.recovery.observe(record.total_s)
         self.standing.last_recovery = record.as_json()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from fnmatch import translate
 
 from interceptor.errors import ConfigurationError
 from interceptor.wire.request import Request
+from storage_backends.records import Event
 
 # RFC 9110 §9.2.1
 SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
@@ -32,7 +33,7 @@ class Router:
 
     def __init__(self, *, record_all: bool, bypass: Sequence[str], admin_same: bool) -> None:
         self._record_all = record_all
-        self._bypass = [_parse_bypass(text) for text in bypass]
+        self._bypass = [parse_route("--bypass", text) for text in bypass]
         self._admin_same = admin_same
         # Then only an upgrade goes another way, and nobody needs to be asked.
         self.records_all = record_all and not bypass and not admin_same
@@ -54,8 +55,21 @@ class Router:
         return Route.RECORD
 
 
-def _parse_bypass(text: str) -> tuple[bytes, re.Pattern[bytes]]:
+def event_matcher(option: str, texts: Sequence[str]) -> Callable[[Event], bool]:
+    """Return whether an event is named by one of METHOD:GLOB.  Raises ConfigurationError naming `option`."""
+    routes = [parse_route(option, text) for text in texts]
+
+    def matches(event: Event) -> bool:
+        method, target, _ = event.head.split(b" ", 2)
+        path = target.split(b"?", 1)[0]
+        return any(wanted in (b"*", method) and pattern.match(path) for wanted, pattern in routes)
+
+    return matches
+
+
+def parse_route(option: str, text: str) -> tuple[bytes, re.Pattern[bytes]]:
+    """Read METHOD:GLOB; `*` is any method.  Raises ConfigurationError naming `option`."""
     method, colon, glob = text.partition(":")
     if not colon or not method or not glob.startswith(("/", "*")):
-        raise ConfigurationError(f"--bypass {text}: expected METHOD:GLOB, for example GET:/events/* or *:/stream")
+        raise ConfigurationError(f"{option} {text}: expected METHOD:GLOB, for example GET:/events/* or *:/stream")
     return method.upper().encode(), re.compile(translate(glob).encode())

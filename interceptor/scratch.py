@@ -12,6 +12,7 @@ from interceptor.address import Target
 from interceptor.counters import Counters
 from interceptor.delivery import Delivery
 from interceptor.distribution import distribution, lane_count
+from interceptor.divergence_report import add_requests
 from interceptor.errors import TargetLostError
 from interceptor.journal import Journal
 from interceptor.lane import Lane
@@ -19,6 +20,7 @@ from interceptor.limits import Limits
 from interceptor.message import plain
 from interceptor.order import Order
 from interceptor.projector import Progress, Projector
+from storage_backends.records import Event
 
 PROGRESS_EVERY_S = 0.2
 
@@ -26,6 +28,7 @@ PROGRESS_EVERY_S = 0.2
 async def project_into_scratch(
     journal: Journal, target: Target, limits: Limits, skip: Container[int], from_version: int, to_version: int,
     order: Order, lanes_asked: int, written: Callable[[Sequence[Delivery]], bytes] = plain,
+    ignores: Callable[[Event], bool] | None = None,
 ) -> AsyncIterator[Progress]:  # fmt: skip
     """Deliver from_version … to_version to `target`; yields progress several times a second and at the end.
 
@@ -42,6 +45,7 @@ async def project_into_scratch(
         for _ in range(lane_count(order, lanes_asked))
     ]
     projector = Projector(lanes, limits, distribution(order, lanes, counters))
+    projector.ignores = ignores
     reader = journal.reader(from_version)
     work = asyncio.get_running_loop().create_task(projector.catch_up(reader, from_version, lambda: to_version, skip))
     try:
@@ -49,7 +53,9 @@ async def project_into_scratch(
             await asyncio.wait([work], timeout=PROGRESS_EVERY_S)
             if projector.progress is not None and not work.done():
                 yield projector.progress
-        yield work.result()
+        progress = work.result()
+        await add_requests(journal, progress.comparison, f"http://{target.authority}")
+        yield progress
     except TargetLostError as error:
         raise TargetLostError(f"the copy at {target} was lost during the projection: {error}") from error
     finally:

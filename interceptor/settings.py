@@ -9,6 +9,7 @@ from pathlib import Path
 
 from interceptor.address import Address, TargetAddress, UnixAddress
 from interceptor.checkpoint.options import CheckpointOptions
+from interceptor.divergence import OnDivergence
 from interceptor.errors import ConfigurationError
 from interceptor.incident import OnUnclean
 from interceptor.journal import Durability
@@ -50,6 +51,8 @@ class Settings:
     on_unclean: OnUnclean = OnUnclean.ASSUME_APPLIED
     ready_path: str | None = None
     tag_requests: bool = False
+    on_divergence: OnDivergence = OnDivergence.REPORT
+    divergence_ignore: Sequence[str] = ()
     command: Sequence[str] = ()
     retention: Retention = field(default_factory=Retention)
     checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)

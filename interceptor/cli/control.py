@@ -93,6 +93,8 @@ def reproject_command(
     )
     for divergence in result["first_divergences"]:
         click.echo(f"  event {divergence['version']}: expected {divergence['expected']}, got {divergence['got']}")
+        if divergence.get("request"):
+            click.echo(f"    {divergence['request']}")
 
 
 def _follow(lines: Iterator[dict[str, Any]]) -> dict[str, Any]:

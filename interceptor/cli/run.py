@@ -13,6 +13,7 @@ import yaml
 
 from interceptor.address import parse_listen, parse_target
 from interceptor.cli.checkpoint_options import checkpoint_options, read_checkpoint_options
+from interceptor.divergence import OnDivergence
 from interceptor.errors import ConfigurationError
 from interceptor.incident import OnUnclean
 from interceptor.journal import Durability
@@ -152,6 +153,18 @@ def parse_order(_context: click.Context, _parameter: click.Parameter, text: str)
     help="How a death is told from a closed connection. Default: process where the target is local.",
 )
 @click.option(
+    "--on-divergence",
+    type=click.Choice([each.value for each in OnDivergence]),
+    default="report",
+    help="After a replay that was answered otherwise than the first time; stop: wait for an operator's word.",
+)
+@click.option(
+    "--divergence-ignore",
+    multiple=True,
+    metavar="METHOD:GLOB",
+    help="Routes whose answers differ for good reasons: they are not compared in a replay. May be repeated.",
+)
+@click.option(
     "--tag-requests",
     is_flag=True,
     help="Tell the application each request's version and time, and that it is a replay, by fields Interceptor-….",
@@ -209,6 +222,8 @@ def _settings(options: dict[str, Any]) -> Settings:
         on_unclean=OnUnclean(options["on_unclean"]),
         ready_path=options["ready_path"],
         tag_requests=options["tag_requests"],
+        on_divergence=OnDivergence(options["on_divergence"]),
+        divergence_ignore=options["divergence_ignore"],
         command=options["command"],
         retention=Retention.parse(options["retain"]),
         checkpoint=read_checkpoint_options(options),

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from interceptor.distribution import distribution, lane_count
+from interceptor.divergence import OnDivergence
 from interceptor.incident import OnUnclean
 from interceptor.lane import Lane
 from interceptor.limits import Limits
@@ -57,7 +58,7 @@ class Rig:
 
     def __init__(
         self, target: ScriptedTarget, backend: FakeBackend, detector: FakeDetector, on_unclean: OnUnclean,
-        supervised: bool, order: Order, lanes: int, **limits: float,
+        supervised: bool, order: Order, lanes: int, on_divergence: OnDivergence, **limits: float,
     ) -> None:  # fmt: skip
         self.target = target
         self.backend = backend
@@ -79,6 +80,7 @@ class Rig:
         self.recovery = Recovery(
             self.machine, plane.journal, self.projector, detector, AlwaysReady(), ServingProcess(),
             self.supervisor, plane.limits, plane.counters, on_unclean, FromTheBeginning(),  # type: ignore[arg-type]
+            on_divergence,
         )  # fmt: skip
         self.states: list[State] = []
         self.machine.add_listener(self._changed)
@@ -115,13 +117,22 @@ class Rig:
 async def recovering(
     script: Script = echo, *, backend: FakeBackend | None = None, detector: FakeDetector | None = None,
     on_unclean: OnUnclean = OnUnclean.ASSUME_APPLIED, supervised: bool = False,
-    order: Order | None = None, lanes: int = 1, **limits: float,
+    order: Order | None = None, lanes: int = 1, on_divergence: OnDivergence = OnDivergence.REPORT,
+    **limits: float,
 ) -> AsyncIterator[Rig]:  # fmt: skip
     async with ScriptedTarget(script) as target:
         backend = backend or FakeBackend("memory:")
         backend.url = "memory:"
         rig = Rig(
-            target, backend, detector or FakeDetector(), on_unclean, supervised, order or Order(), lanes, **limits
+            target,
+            backend,
+            detector or FakeDetector(),
+            on_unclean,
+            supervised,
+            order or Order(),
+            lanes,
+            on_divergence,
+            **limits,
         )
         rig.recovery.start()
         try:
