@@ -16,7 +16,7 @@ from bench.pipeline import PipelineError
 from bench.processes import ProcessError
 from bench.replay import ReplayError, describe, measure_recovery, measure_target
 from bench.report import summarise, table, to_json
-from bench.subjects import SUBJECTS
+from bench.subjects import SUBJECTS, USUAL_SUBJECTS
 
 _FAILURES = (ProcessError, LoadError, PipelineError, ReplayError, OSError)
 
@@ -59,7 +59,13 @@ def _exit_on_signal(number: int, _frame: FrameType | None) -> None:
 @click.option("--connections", type=click.IntRange(1, 1000), default=50, show_default=True)
 @click.option("--seconds", type=click.IntRange(1, 60), default=3, show_default=True, help="Length of each slice.")
 @click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True, help="Slices of each subject.")
-@click.option("--subjects", callback=_subjects, default=",".join(SUBJECTS), show_default=True, help="Comma-separated.")
+@click.option(
+    "--subjects",
+    callback=_subjects,
+    default=",".join(USUAL_SUBJECTS),
+    show_default=True,
+    help=f"Comma-separated, of: {', '.join(SUBJECTS)}.",
+)
 @_work_dir_option
 @_json_option
 def cost(

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.database import database_url
 from bench.processes import Child, free_port
 
 DIRECT = "direct"
@@ -101,7 +102,8 @@ backend target
 
 def _interceptor(backend: str, durability: str) -> Callable[[int, int, Path], list[str]]:
     def command(target_port: int, listen_port: int, directory: Path) -> list[str]:
-        log = f"file://{directory}/log" if backend == "file" else f"{backend}://"
+        logs = {"memory": "memory://", "file": f"file://{directory}/log"}
+        log = logs.get(backend) or database_url(directory.parents[1], directory.name)
         return interceptor_command(target_port, listen_port, free_port(), log, durability)
 
     return command
@@ -114,13 +116,19 @@ _PROXIES: dict[str, Callable[[int, int, Path], list[str]]] = {
     "interceptor-file-relaxed": _interceptor("file", "relaxed"),
     "interceptor-file-strict": _interceptor("file", "strict"),
 }
+# They need a package that the others do not.
+_WITH_DATABASE = {
+    "interceptor-postgresql-relaxed": _interceptor("postgresql", "relaxed"),
+    "interceptor-postgresql-strict": _interceptor("postgresql", "strict"),
+}
 
-SUBJECTS: tuple[str, ...] = (DIRECT, *_PROXIES)
+USUAL_SUBJECTS: tuple[str, ...] = (DIRECT, *_PROXIES)
+SUBJECTS: tuple[str, ...] = (*USUAL_SUBJECTS, *_WITH_DATABASE)
 
 
 def proxy_command(name: str, target_port: int, listen_port: int, directory: Path) -> list[str]:
     """The command of a proxy by its name; its configuration and its log, where it has them, go to `directory`."""
-    return _PROXIES[name](target_port, listen_port, directory)
+    return (_PROXIES | _WITH_DATABASE)[name](target_port, listen_port, directory)
 
 
 def start_subject(name: str, directory: Path, stack: ExitStack) -> Running:
