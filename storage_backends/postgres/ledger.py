@@ -20,6 +20,7 @@ from storage_backends.errors import LogFailedError, LogUnavailableError
 from storage_backends.options import LogOptions
 from storage_backends.postgres.address import Address
 from storage_backends.postgres.buffer import Batch, Key, Uncommitted
+from storage_backends.postgres.commit import LogRow, commit
 from storage_backends.postgres.cursor import rows_begin
 from storage_backends.postgres.driver import Connection, Row
 from storage_backends.postgres.faults import RowsDamagedError
@@ -31,7 +32,7 @@ from storage_backends.postgres.lock import (
     take_lock,
     try_lock,
 )
-from storage_backends.postgres.rows import COLUMNS, KIND_EVENT, READ_COLUMNS, record_of, rows_of
+from storage_backends.postgres.rows import KIND_EVENT, READ_COLUMNS, record_of, rows_of
 from storage_backends.postgres.session import confirmed
 from storage_backends.secrets import load_keyring, unsealer_of
 
@@ -168,33 +169,10 @@ class Ledger:
     async def write(self, connection: Connection) -> None:
         """Commit the next chunk.  After any error the connection is to be dropped and the log reclaimed."""
         chunk = self._chunk = self._chunk or self._next_chunk()
-        version, ordinal = chunk.end
-        # All are integers, so the text is safe; it saves two round trips.
-        status = await connection.execute(
-            f"BEGIN; UPDATE {self.address.table('logs')} SET batch = {self._batch + 1}, last_version = {version},"
-            f" last_ordinal = {ordinal}, first_version = {chunk.first_version}, size_bytes = {chunk.size_bytes}"
-            f" WHERE id = {self.log_id} AND epoch = {self._epoch} AND batch = {self._batch}"
-        )
-        if status != "UPDATE 1":
-            raise LogUnavailableError("the log's row is not as this writer left it")
-        if chunk.batches:
-            (version, ordinal), records = chunk.before, [record for batch in chunk.batches for record in batch.records]
-            await connection.copy_records_to_table(
-                "records",
-                records=rows_of(self.log_id, version, ordinal, records, self._keyring),
-                columns=COLUMNS,
-                schema_name=self.address.schema,
-            )
-        if chunk.facts is not None:
-            await connection.execute(
-                f"INSERT INTO {self.address.table('facts')} (log_id, facts, stored_at) VALUES ($1, $2, now())"
-                " ON CONFLICT (log_id) DO UPDATE SET facts = excluded.facts, stored_at = excluded.stored_at",
-                self.log_id,
-                chunk.facts,
-            )
-        with confirmed(connection):
-            if await connection.execute("COMMIT") != "COMMIT":
-                raise LogUnavailableError("the transaction was rolled back")
+        (version, ordinal), records = chunk.before, [record for batch in chunk.batches for record in batch.records]
+        rows = rows_of(self.log_id, version, ordinal, records, self._keyring)
+        log_row = LogRow(self.log_id, self._epoch, self._batch, *chunk.end, chunk.first_version, chunk.size_bytes)
+        await commit(connection, self.address, log_row, rows, chunk.facts)
         self._achieved(chunk)
 
     def _next_chunk(self) -> Chunk:

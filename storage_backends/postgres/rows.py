@@ -28,6 +28,22 @@ COLUMNS = (
     "head",
     "body",
 )
+COLUMN_TYPES = (
+    "integer",
+    "bigint",
+    "integer",
+    "smallint",
+    "bigint",
+    "bigint",
+    "integer",
+    "bigint",
+    "bigint",
+    "text",
+    "text",
+    "json",
+    "bytea",
+    "bytea",
+)
 READ_COLUMNS = "version, ordinal, kind, about, time_ns, status, length_bytes, digest, detail, head, body"
 
 KIND_EVENT = 0

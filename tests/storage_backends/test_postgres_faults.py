@@ -157,15 +157,18 @@ async def test_a_server_that_hangs_under_load_loses_nothing(server: Server, time
     await assert_whole(url, last_version)
 
 
-async def test_a_commit_whose_answer_is_lost_is_not_written_twice(server: Server) -> None:  # noqa: F811
+@pytest.mark.parametrize("way", ["one statement", "COPY"])
+async def test_a_commit_whose_answer_is_lost_is_not_written_twice(server: Server, way: str) -> None:  # noqa: F811
     url = server.url()
     async with wire_to(server) as wire, opened(server.url_through(wire.directory, url)) as log:
         for round_number in range(5):
             first = log.last_version + 1
             log.append([event(first, b"x" * 1000), Outcome(first, 200, 1, 2)])
-            log.store_facts({"round": round_number})
             wire.lost.clear()
-            wire.lose_commit = True
+            wire.lose = b"x" * 1000
+            if way == "COPY":
+                log.store_facts({"round": round_number})
+                wire.lose = b"COMMIT"
             assert await synced(log) is None
             assert wire.lost.is_set()
             assert log.durable_version == first

@@ -114,11 +114,11 @@ async def opened(url: str, key_file: Path | None = None, **options: int) -> Asyn
 
 
 class Wire:
-    """A proxy on a Unix socket.  `lose_commit`: the next COMMIT reaches the server, its answer nobody."""
+    """A proxy on a Unix socket.  `lose`: the next message with these bytes reaches the server, its answer nobody."""
 
     def __init__(self, directory: Path, target: Path) -> None:
         self.directory = directory
-        self.lose_commit = False
+        self.lose: bytes | None = None
         self.lost = asyncio.Event()
         self._target = target
         self._server: asyncio.Server | None = None
@@ -150,8 +150,8 @@ class Wire:
         self._tasks.add(back)
         with contextlib.suppress(OSError):
             while data := await reader.read(1 << 16):
-                if self.lose_commit and b"COMMIT" in data:
-                    self.lose_commit = False
+                if self.lose is not None and self.lose in data:
+                    self.lose = None
                     back.cancel()
                     await asyncio.gather(back, return_exceptions=True)
                     far_writer.write(data)
