@@ -12,13 +12,15 @@ import click
 from bench.chaos.command import chaos
 from bench.cost import Plan, measure_cost
 from bench.load import LoadError
+from bench.opening import OpeningError, measure_opening
+from bench.opening import describe as describe_opening
 from bench.pipeline import PipelineError
 from bench.processes import ProcessError
 from bench.replay import ReplayError, describe, measure_recovery, measure_target
 from bench.report import summarise, table, to_json
 from bench.subjects import SUBJECTS, USUAL_SUBJECTS
 
-_FAILURES = (ProcessError, LoadError, PipelineError, ReplayError, OSError)
+_FAILURES = (ProcessError, LoadError, PipelineError, ReplayError, OpeningError, OSError)
 
 _json_option = click.option(
     "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write everything measured here."
@@ -107,6 +109,22 @@ def replay(
     except _FAILURES as error:
         raise click.ClickException(str(error)) from error
     click.echo(describe(events, target, recovery))
+
+
+@main.command("open")
+@click.option("--events", type=click.IntRange(1000, 100_000_000), default=5_000_000, show_default=True)
+@_work_dir_option
+@_json_option
+def open_command(events: int, work_dir: Path, json_file: Path | None) -> None:
+    """Opening a long file log: time, memory, and the speed of reading it through."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-open-", dir=work_dir) as directory:
+            opening = measure_opening(events, Path(directory) / "log", _progress)
+        if json_file is not None:
+            json_file.write_text(json.dumps(asdict(opening), indent=2) + "\n")
+    except _FAILURES as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(describe_opening(opening))
 
 
 main.add_command(chaos)

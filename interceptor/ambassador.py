@@ -66,7 +66,12 @@ class Ambassador:
         router = Router(record_all=settings.record_all, bypass=settings.bypass, admin_same=settings.admin is None)
         if settings.command:
             ensure_nobody_listens(settings.target)
-        backend = open_log(settings.log_url, key_file=settings.log_key_file, **settings.log_options)
+        backend = open_log(
+            settings.log_url,
+            key_file=settings.log_key_file,
+            compression=settings.log_compression,
+            **settings.log_options,
+        )
         try:
             await backend.start()
             ambassador = cls(settings, backend, router, detection)

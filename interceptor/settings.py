@@ -59,6 +59,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     log_options: dict[str, int] = field(default_factory=dict)
     log_key_file: Path | None = None
+    log_compression: str = "none"
 
     def lane_count(self) -> int:
         """Return how many lanes to use.  Raises ConfigurationError where so many can't be."""

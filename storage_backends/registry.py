@@ -30,7 +30,7 @@ class LogOpener(Protocol):
     def __call__(self, url: str, options: LogOptions) -> LogBackend: ...
 
 
-def open_log(url: str, *, key_file: Path | None = None, **options: int) -> LogBackend:
+def open_log(url: str, *, key_file: Path | None = None, compression: str = "none", **options: int) -> LogBackend:
     """Open the log at `url` for writing and reading; `options` are the fields of LogOptions.
 
     With a key file events are kept encrypted where they are kept at all (memory: does not).  Raises
@@ -40,8 +40,10 @@ def open_log(url: str, *, key_file: Path | None = None, **options: int) -> LogBa
     scheme = url.partition(":")[0].lower()
     if key_file is not None and _opener_path(scheme) not in BUILT_IN_OPENERS.values():
         raise LogConfigurationError(f"the log backend for {scheme}: can't encrypt, so it takes no key file")
+    if compression != "none" and scheme != "file":
+        raise LogConfigurationError(f"--log-compression is for file logs, and {scheme}: is none")
     try:
-        log_options = LogOptions(key_file=key_file, **options)
+        log_options = LogOptions(key_file=key_file, compression=compression, **options)
     except TypeError as error:
         known = ", ".join(field.name for field in limit_fields())
         raise LogConfigurationError(f"unknown log option among {sorted(options)}; known are {known}") from error

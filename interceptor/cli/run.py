@@ -25,7 +25,7 @@ from interceptor.runner import run as run_ambassador
 from interceptor.server_tls import TlsFiles
 from interceptor.settings import Detection, Settings
 from interceptor.target_tls import TargetTls
-from storage_backends.options import limit_fields
+from storage_backends.options import COMPRESSIONS, limit_fields
 
 DEFAULT_LOG = "file:interceptor-log"
 
@@ -111,6 +111,8 @@ def parse_order(_context: click.Context, _parameter: click.Parameter, text: str)
 )
 @click.option("--log-key-file", type=click.Path(path_type=Path), metavar="FILE",
               help="Encrypt what is recorded with the first key in this file; see docs/security.md.")  # fmt: skip
+@click.option("--log-compression", type=click.Choice(COMPRESSIONS), default="none",
+              help="zstd: finished segments of a file log are compressed in the background.")  # fmt: skip
 @click.option(
     "--durability",
     type=click.Choice([each.value for each in Durability]),
@@ -228,6 +230,7 @@ def _settings(options: dict[str, Any]) -> Settings:
         retention=Retention.parse(options["retain"]),
         checkpoint=read_checkpoint_options(options),
         limits=limits,
+        log_compression=options["log_compression"],
         log_key_file=options["log_key_file"],
         log_options={item.name: options[item.name] for item in limit_fields()},
     )

@@ -39,6 +39,7 @@ def _row(segment: SegmentInspection, *, is_damaged: bool, is_last: bool) -> dict
         "events": segment.events,
         "records": segment.records,
         "size_bytes": segment.size_bytes,
+        "stored_bytes": segment.size_bytes if segment.stored_bytes is None else segment.stored_bytes,
         "first_time_ns": segment.first_time_ns,
         "last_time_ns": segment.last_time_ns,
         "state": state,
@@ -56,11 +57,19 @@ def table(rows: list[dict[str, Any]]) -> str:
         lines.append(
             f"{row['segment']:<24}  {versions}  {row['records']:>9}  {bytes_text(row['size_bytes']):>10}  "
             f"{time_text(row['first_time_ns']):<23}  {time_text(row['last_time_ns']):<23}  {row['state']}"
+            f"{_compressed_text(row)}"
         )
     total_bytes = sum(row["size_bytes"] for row in rows)
+    stored_bytes = sum(row["stored_bytes"] for row in rows)
     events, records = sum(row["events"] for row in rows), sum(row["records"] for row in rows)
     lines.append(f"{len(rows)} segments, {events} events, {records} records, {bytes_text(total_bytes)}")
+    if stored_bytes != total_bytes:
+        lines[-1] += f", {bytes_text(stored_bytes)} on the disk"
     return "\n".join(lines)
+
+
+def _compressed_text(row: dict[str, Any]) -> str:
+    return "" if row["stored_bytes"] == row["size_bytes"] else f", compressed to {bytes_text(row['stored_bytes'])}"
 
 
 async def list_database(url: str) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Protocol
 from storage_backends.errors import LogConfigurationError
 from storage_backends.file.directory import list_segments
 from storage_backends.file.segment import HEADER_BYTES, Segment, SparseIndex
+from storage_backends.file.segment_file import SegmentFile
 
 INDEXED_SEGMENTS_MAX = 64
 """Only the newest segments keep their sparse index (16 KiB for 64 MiB), so memory does not grow with the log."""
@@ -27,7 +27,7 @@ class SegmentSource(Protocol):
         """Return the next segment in the order of names, if there is one."""
         ...
 
-    def end_bytes(self, segment: Segment, fd: int) -> int:
+    def end_bytes(self, segment: Segment, file: SegmentFile) -> int:
         """Return how far the segment may be read now."""
         ...
 
@@ -46,7 +46,7 @@ class Catalogue:
     def __init__(self, segments: Iterable[Segment]) -> None:
         self._segments = list(segments)
         self._first_versions = [segment.first_version for segment in self._segments]
-        self._finished_bytes = sum(segment.end_bytes for segment in self._segments[:-1])
+        self._finished_bytes = sum(segment.occupied_bytes for segment in self._segments[:-1])
 
     @property
     def ends_on_frames(self) -> bool:
@@ -62,7 +62,7 @@ class Catalogue:
 
     @property
     def size_bytes(self) -> int:
-        return self._finished_bytes + self._segments[-1].end_bytes
+        return self._finished_bytes + self._segments[-1].occupied_bytes
 
     def add(self, segment: Segment) -> None:
         """Take the segment into which the writer goes on."""
@@ -72,12 +72,17 @@ class Catalogue:
         if len(self._segments) > INDEXED_SEGMENTS_MAX:
             self._segments[-1 - INDEXED_SEGMENTS_MAX].index = SparseIndex()
 
+    def note_stored(self, segment: Segment, stored_bytes: int) -> None:
+        """A finished segment is compressed now."""
+        self._finished_bytes += stored_bytes - segment.occupied_bytes
+        segment.stored_bytes = stored_bytes
+
     def remove_below(self, version: int) -> list[Segment]:
         """Forget the segments all of whose events are below `version`, except the last; return them."""
         count = max(0, bisect_right(self._first_versions, version) - 1)
         removed = self._segments[:count]
         del self._segments[:count], self._first_versions[:count]
-        self._finished_bytes -= sum(segment.end_bytes for segment in removed)
+        self._finished_bytes -= sum(segment.occupied_bytes for segment in removed)
         return removed
 
     def find(self, version: int) -> Segment:
@@ -87,7 +92,7 @@ class Catalogue:
         at = bisect_right(self._first_versions, segment.first_version)
         return self._segments[at] if at < len(self._segments) else None
 
-    def end_bytes(self, segment: Segment, fd: int) -> int:
+    def end_bytes(self, segment: Segment, file: SegmentFile) -> int:
         return segment.end_bytes
 
 
@@ -130,8 +135,8 @@ class DirectoryCatalogue:
             self._catalogue = Catalogue(segments)
         return self._catalogue.after(segment)
 
-    def end_bytes(self, segment: Segment, fd: int) -> int:
-        return os.fstat(fd).st_size
+    def end_bytes(self, segment: Segment, file: SegmentFile) -> int:
+        return file.size_bytes()
 
 
 def _born(segments: list[Segment]) -> list[Segment]:

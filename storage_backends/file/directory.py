@@ -14,12 +14,14 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from storage_backends.errors import LogConfigurationError, LogLockedError
-from storage_backends.file.segment import SEGMENT_MAGIC, Segment, parse_segment_name
+from storage_backends.file.compressed import SUFFIX, ZSTD_MAGIC, CompressedFile, compressed_path
+from storage_backends.file.segment import SEGMENT_MAGIC, Segment, parse_segment_name, segment_name
 
 LOCK_NAME = "LOCK"
 FACTS_NAME = "FACTS.json"
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
+NEW_SUFFIX = ".new"
 
 _NAMES_IN_EMPTY = {LOCK_NAME, FACTS_NAME, "FACTS.new", "lost+found"}
 
@@ -67,7 +69,8 @@ def check_ours(path: Path) -> None:
         with (path / segments[0]).open("rb") as file:
             begin = file.read(len(SEGMENT_MAGIC))
         # A first segment that is still without its magic was being born in a crash; recovery judges that.
-        if begin.strip(b"\0") and not SEGMENT_MAGIC.startswith(begin):
+        magic = ZSTD_MAGIC if segments[0].endswith(SUFFIX) else SEGMENT_MAGIC
+        if begin.strip(b"\0") and not magic.startswith(begin[: len(magic)]):
             strange.insert(0, segments[0])
     else:
         strange = sorted(names - _NAMES_IN_EMPTY)
@@ -80,14 +83,40 @@ def check_ours(path: Path) -> None:
 
 def list_segments(path: Path) -> list[Segment]:
     """Return the segments in the directory, oldest first, with their sizes."""
-    segments = []
+    segments, compressed = [], []
     for entry in os.scandir(path):
         first_version = parse_segment_name(entry.name)
         if first_version:
             # A live log may be trimmed between the listing and the look at its size.
             with contextlib.suppress(FileNotFoundError):
-                segments.append(Segment(path / entry.name, first_version, entry.stat().st_size))
+                segment = Segment(path / segment_name(first_version), first_version, entry.stat().st_size)
+                if entry.name.endswith(SUFFIX):
+                    compressed.append(segment)
+                else:
+                    segments.append(segment)
+    # While both files of a segment are there, a crash may have cut off the compressed one.
+    plain = {segment.first_version for segment in segments}
+    segments += [_sized(segment) for segment in compressed if segment.first_version not in plain]
     return sorted(segments, key=lambda segment: segment.first_version)
+
+
+def _sized(segment: Segment) -> Segment:
+    """Set the sizes of a compressed segment; one whose index is damaged is the reader's to report."""
+    segment.stored_bytes = segment.end_bytes
+    with contextlib.suppress(OSError):
+        file = CompressedFile(compressed_path(segment.path))
+        segment.end_bytes = file.size_bytes()
+        file.close()
+    return segment
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what a crash left of a compression: the uncompressed file is still there. Raises OSError."""
+    for name in sorted(os.listdir(path)):
+        whole = name.removesuffix(NEW_SUFFIX)
+        plain = whole.removesuffix(SUFFIX)
+        if whole != plain and parse_segment_name(plain) and (whole != name or (path / plain).exists()):
+            os.unlink(path / name)
 
 
 def lock_directory(path: Path) -> int:

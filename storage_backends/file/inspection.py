@@ -17,6 +17,7 @@ from storage_backends.errors import LogConfigurationError, LogDamagedError
 from storage_backends.file.directory import list_segments
 from storage_backends.file.salvage import find_resumption
 from storage_backends.file.segment import HEADER_BYTES, Segment, check_header
+from storage_backends.file.segment_file import SegmentFile, open_segment_file
 from storage_backends.file.stream import FrameStream
 from storage_backends.records import Event, Record
 
@@ -60,6 +61,7 @@ class SegmentInspection:
         self.next_version = segment.first_version
         self.is_last = is_last
         self.size_bytes = segment.end_bytes
+        self.stored_bytes = segment.stored_bytes
         self.records = 0
         self.events = 0
         self.first_time_ns: int | None = None
@@ -75,11 +77,11 @@ class SegmentInspection:
 
     def blocks(self) -> Iterator[list[Record]]:
         """Yield the records that can be read. Raises LogConfigurationError (newer format), FileNotFoundError."""
-        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        file = self._opened()
+        if file is None:
+            return
         try:
-            self._await_header(fd)
-            self._read_header(fd)
-            stream = FrameStream(fd, self.path, min(HEADER_BYTES, self.size_bytes), self.first_version, self._unseal)
+            stream = FrameStream(file, self.path, min(HEADER_BYTES, self.size_bytes), self.first_version, self._unseal)
             while True:
                 before_version = stream.next_version
                 records = stream.read(self.size_bytes)
@@ -90,7 +92,7 @@ class SegmentInspection:
                     continue
                 if stream.offset_bytes >= self.size_bytes:
                     # The file may have grown since it was listed.
-                    grown_bytes = os.fstat(fd).st_size
+                    grown_bytes = file.size_bytes()
                     if grown_bytes <= self.size_bytes:
                         break
                     self.size_bytes = grown_bytes
@@ -98,46 +100,62 @@ class SegmentInspection:
                 if stream.ends(self.size_bytes):
                     self.size_bytes = stream.offset_bytes
                     break
-                following = self._grown(fd, stream) or self._behind(fd, stream)
+                following = self._grown(file, stream) or self._behind(file, stream)
                 if following is None:
                     break
                 stream = following
         finally:
-            os.close(fd)
+            file.close()
 
-    def _read_header(self, fd: int) -> None:
-        header = os.pread(fd, HEADER_BYTES, 0)
+    def _opened(self) -> SegmentFile | None:
+        """Open the file and read its header; note a hole of all of it where that can't be done."""
+        file = None
+        try:
+            file = open_segment_file(self.path)
+            self._await_header(file)
+            self._read_header(file)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            self.holes.append(Hole(0, self.size_bytes, str(error.strerror), self.first_version, None, False))
+            if file is not None:
+                file.close()
+            return None
+        return file
+
+    def _read_header(self, file: SegmentFile) -> None:
+        header = file.pread(HEADER_BYTES, 0)
         try:
             self.previous_bytes = check_header(header, self.path, self.first_version)
         except LogDamagedError as error:
             prefix = f"{error.place} at byte {error.offset_bytes}: "
             self.header_problem = str(error).removeprefix(prefix).removesuffix("; nothing was touched")
 
-    def _await_header(self, fd: int) -> None:
+    def _await_header(self, file: SegmentFile) -> None:
         """Give a writer that has just created the segment the time to write its beginning."""
         for _ in range(_LOOKS if self.is_last and self._patience_s > 0 else 0):
             if self.size_bytes >= HEADER_BYTES:
                 return
             time.sleep(self._patience_s / _LOOKS)
-            self.size_bytes = os.fstat(fd).st_size
+            self.size_bytes = file.size_bytes()
 
-    def _grown(self, fd: int, stream: FrameStream) -> FrameStream | None:
+    def _grown(self, file: SegmentFile, stream: FrameStream) -> FrameStream | None:
         """Look again at the end of the last segment, as long as it may be in the middle of a write."""
         for _ in range(_LOOKS if self.is_last and self._patience_s > 0 else 0):
             time.sleep(self._patience_s / _LOOKS)
-            self.size_bytes = os.fstat(fd).st_size
-            again = FrameStream(fd, self.path, stream.offset_bytes, stream.next_version, self._unseal)
+            self.size_bytes = file.size_bytes()
+            again = FrameStream(file, self.path, stream.offset_bytes, stream.next_version, self._unseal)
             records = again.read(self.size_bytes)
             if records or again.ends(self.size_bytes):
-                return FrameStream(fd, self.path, stream.offset_bytes, stream.next_version, self._unseal)
+                return FrameStream(file, self.path, stream.offset_bytes, stream.next_version, self._unseal)
         return None
 
-    def _behind(self, fd: int, stream: FrameStream) -> FrameStream | None:
+    def _behind(self, file: SegmentFile, stream: FrameStream) -> FrameStream | None:
         """Note the hole at the stream's place; return a stream behind it, None if nothing good follows."""
         offset_bytes, next_version = stream.offset_bytes, stream.next_version
         problem = stream.problem or "the frame is cut off"
         try:
-            tail = os.pread(fd, self.size_bytes - offset_bytes, offset_bytes)
+            tail = file.pread(self.size_bytes - offset_bytes, offset_bytes)
         except OSError as error:
             tail, problem = b"", f"the disk can't read it ({error.strerror})"
         found = find_resumption(tail, next_version)
@@ -148,7 +166,7 @@ class SegmentInspection:
             return None
         resumed_bytes = offset_bytes + found.offset_bytes
         self.holes.append(Hole(offset_bytes, resumed_bytes, problem, next_version, found.version, found.exact))
-        return FrameStream(fd, self.path, resumed_bytes, found.version or next_version, self._unseal)
+        return FrameStream(file, self.path, resumed_bytes, found.version or next_version, self._unseal)
 
     def _count(self, records: list[Record], events: int) -> None:
         self.records += len(records)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Sequence
 
 from storage_backends.codec import Unsealer, decode_frames, frame_bytes
 from storage_backends.errors import LogKeyError
 from storage_backends.file.segment import HEADER_BYTES, Segment
+from storage_backends.file.segment_file import SegmentFile, open_segment_file
 
 
 def check_first_events(segments: Sequence[Segment], unseal: Unsealer) -> None:
@@ -19,14 +19,14 @@ def check_first_events(segments: Sequence[Segment], unseal: Unsealer) -> None:
     """
     for segment in segments:
         # What the disk can't read is the reader's to report, behind everything that it can.
-        with contextlib.suppress(OSError), segment.path.open("rb", buffering=0) as file:
-            _check_first_event(segment, file.fileno(), unseal)
+        with contextlib.suppress(OSError), contextlib.closing(open_segment_file(segment.path)) as file:
+            _check_first_event(segment, file, unseal)
 
 
-def _check_first_event(segment: Segment, fd: int, unseal: Unsealer) -> None:
+def _check_first_event(segment: Segment, file: SegmentFile, unseal: Unsealer) -> None:
     at = HEADER_BYTES
-    while length_bytes := frame_bytes(os.pread(fd, HEADER_BYTES, at)):
-        frame = os.pread(fd, max(0, min(length_bytes, segment.end_bytes - at)), at)
+    while length_bytes := frame_bytes(file.pread(HEADER_BYTES, at)):
+        frame = file.pread(max(0, min(length_bytes, segment.end_bytes - at)), at)
         decoded = decode_frames(frame, segment.first_version, unseal)
         if decoded.unseal_error is not None:
             raise LogKeyError(f"{segment.path}: {decoded.unseal_error}")

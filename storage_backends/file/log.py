@@ -12,11 +12,13 @@ from pathlib import Path
 from storage_backends.backend import Fact, RingState
 from storage_backends.codec import encode_batch
 from storage_backends.errors import LogError, LogFailedError, LogUnavailableError
+from storage_backends.file.compression import Compression
 from storage_backends.file.facts import load_facts, store_facts
 from storage_backends.file.filesystem import FileSystem, OsFileSystem
 from storage_backends.file.opening import open_directory
 from storage_backends.file.reader import FileReader, check_from_version
 from storage_backends.file.recent import RecentBatches
+from storage_backends.file.segment_file import stored_path
 from storage_backends.file.sync import SyncThread
 from storage_backends.file.writer import SegmentWriter, Unsynced
 from storage_backends.options import LogOptions
@@ -54,7 +56,13 @@ class FileLog:
         self._failed: LogFailedError | None = None
         self._sync_under_way = False
         self._closed = False
+        self._compression = self._new_compression(options)
         self._thread = SyncThread(f"log-sync {directory}")
+
+    def _new_compression(self, options: LogOptions) -> Compression | None:
+        if options.compression == "none":
+            return None
+        return Compression(self._catalogue, self._directory_fd, self._filesystem, str(self._directory))
 
     async def start(self) -> None:
         """Nothing is left to do: the log is open."""
@@ -124,6 +132,9 @@ class FileLog:
 
     def trim(self, below_version: int) -> None:
         self._check_usable()
+        if self._compression is not None and self._compression.busy_with is not None:
+            # What is being compressed stays until the next time.
+            below_version = min(below_version, self._compression.busy_with.first_version)
         removed = self._catalogue.remove_below(below_version)
         if removed:
             paths = [str(segment.path) for segment in removed]
@@ -140,6 +151,8 @@ class FileLog:
         if self._closed:
             return
         self._closed = True
+        if self._compression is not None:
+            self._compression.stop()
         self._thread.stop()
         try:
             if not self._failed:
@@ -187,13 +200,15 @@ class FileLog:
             return
         self._durable_version = max(self._durable_version, unsynced.version)
         self._durable_bytes = unsynced.written_bytes
+        if self._compression is not None and not self._closed:
+            self._compression.go_on(self._durable_version)
         done(None)
 
     def _remove(self, paths: list[str]) -> None:
         """Runs in the sync thread. Oldest first, and no further than the first refusal, so that no hole appears."""
         try:
             for path in paths:
-                self._filesystem.unlink(path)
+                self._filesystem.unlink(str(stored_path(Path(path))))
         except OSError as error:
             logger.warning("the trimmed segment %s can't be removed: %s", error.filename, error.strerror)
         self._filesystem.fsync(self._directory_fd)

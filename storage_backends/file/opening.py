@@ -14,16 +14,34 @@ from pathlib import Path
 from typing import NamedTuple
 
 from storage_backends.codec import Unsealer, locked
-from storage_backends.errors import LogConfigurationError, LogError, LogFailedError, LogUnavailableError
+from storage_backends.errors import (
+    LogConfigurationError,
+    LogDamagedError,
+    LogError,
+    LogFailedError,
+    LogUnavailableError,
+)
 from storage_backends.file.catalogue import Catalogue
-from storage_backends.file.directory import FILE_MODE, list_segments, lock_directory, prepare_directory, sign_lock
+from storage_backends.file.compressed import compressed_path
+from storage_backends.file.directory import (
+    FILE_MODE,
+    NEW_SUFFIX,
+    list_segments,
+    lock_directory,
+    prepare_directory,
+    remove_leftovers,
+    sign_lock,
+)
 from storage_backends.file.filesystem import FileSystem
 from storage_backends.file.key_check import check_first_events
 from storage_backends.file.recovery import Recovery, scan_end
 from storage_backends.file.segment import Segment, encode_header, segment_name
+from storage_backends.file.segment_file import open_segment_file, stored_path
 
 UNSYNCED_SEGMENTS_MAX = 4
 """Finished segments that may wait for their flush; with as many waiting the current one grows beyond its size."""
+
+_COPY_BYTES = 1024 * 1024
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
@@ -55,7 +73,9 @@ def open_directory(directory: Path, filesystem: FileSystem, unseal: Unsealer = l
             undo.callback(os.close, lock_fd)
             directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             undo.callback(os.close, directory_fd)
+            remove_leftovers(directory)
             segments = list_segments(directory)
+            _unpack_last(segments, directory_fd, filesystem)
             if segments:
                 check_first_events(segments[:-1], unseal)
                 last_version, recovered, fd = _recover(segments, filesystem, unseal)
@@ -105,6 +125,39 @@ def _recover(
     return scan.last_version, recovered, fd
 
 
+def _unpack_last(segments: list[Segment], directory_fd: int, filesystem: FileSystem) -> None:
+    """Make a last segment that is compressed one that can be written to: those behind it were taken away."""
+    if not segments or segments[-1].stored_bytes is None:
+        return
+    path = segments[-1].path
+    unpack_segment(path, path.with_name(path.name + NEW_SUFFIX), filesystem)
+    filesystem.fsync(directory_fd)
+    filesystem.unlink(str(compressed_path(path)))
+    segments[-1].stored_bytes = None
+
+
+def unpack_segment(path: Path, new: Path, filesystem: FileSystem) -> None:
+    """Put the uncompressed file of a compressed segment at `path`, durably but for its name. Raises LogDamagedError."""
+    try:
+        file = open_segment_file(path)
+        fd = filesystem.open(str(new), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
+        try:
+            offset_bytes = 0
+            while data := file.pread(_COPY_BYTES, offset_bytes):
+                offset_bytes += filesystem.pwrite(fd, data, offset_bytes)
+            filesystem.fdatasync(fd)
+        finally:
+            os.close(fd)
+            file.close()
+    except OSError as error:
+        if error.errno != errno.EBADMSG:
+            raise
+        raise LogDamagedError(
+            f"{error.strerror}; nothing was touched", place=str(compressed_path(path)), offset_bytes=0
+        ) from error
+    os.rename(new, path)
+
+
 def _begin(segment: Segment, flag: int, filesystem: FileSystem) -> int:
     """Write the header of a log's only segment, which is empty; return a descriptor to write to it.
 
@@ -125,7 +178,7 @@ def _begin(segment: Segment, flag: int, filesystem: FileSystem) -> int:
 
 
 def _flush_file(path: Path, filesystem: FileSystem) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(stored_path(path), os.O_RDONLY | os.O_CLOEXEC)
     try:
         filesystem.fdatasync(fd)
     finally:

@@ -7,7 +7,6 @@ the ring has overtaken goes on in the file where its last batch ended, so the ha
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 
 from storage_backends.codec import SealedEvent, Unsealer, blank, locked
@@ -15,6 +14,7 @@ from storage_backends.errors import LogDamagedError, LogError, LogGapError
 from storage_backends.file.catalogue import SegmentSource
 from storage_backends.file.recent import RecentBatch, RecentBatches
 from storage_backends.file.segment import HEADER_BYTES, Segment, check_header
+from storage_backends.file.segment_file import open_segment_file
 from storage_backends.file.stream import FrameStream
 from storage_backends.records import Event, Record
 
@@ -75,7 +75,7 @@ class FileReader:
 
     def _close_stream(self) -> None:
         if self._stream:
-            os.close(self._stream.fd)
+            self._stream.file.close()
             self._stream = None
 
     def _take(self, events_max: int, bytes_max: int) -> list[Record]:
@@ -140,7 +140,7 @@ class FileReader:
             self._open(batch.segment, (batch.next_version + batch.events, batch.end_bytes))
 
     def _read_stream(self, stream: FrameStream) -> list[Record]:
-        end_bytes = self._source.end_bytes(self._segment, stream.fd)
+        end_bytes = self._source.end_bytes(self._segment, stream.file)
         begin = self._recent.begin if self._recent is not None else None
         if begin is not None and begin[0] == self._segment.first_version and stream.offset_bytes < begin[1]:
             end_bytes = begin[1]
@@ -153,14 +153,14 @@ class FileReader:
             return following
         if stream.problem:
             raise stream.damage(stream.problem)
-        if self._source.ends_on_frames and stream.offset_bytes < self._source.end_bytes(self._segment, stream.fd):
+        if self._source.ends_on_frames and stream.offset_bytes < self._source.end_bytes(self._segment, stream.file):
             raise stream.damage("the frame runs past the end of the segment")
         return None
 
     def _go_on(self, stream: FrameStream, following: Segment) -> None:
         """Leave a segment that was read to its end. Raises LogDamagedError, LogGapError."""
         # Prepared room may be left behind the end, which the next segment's header confirms below.
-        if not stream.ends(self._source.end_bytes(self._segment, stream.fd)):
+        if not stream.ends(self._source.end_bytes(self._segment, stream.file)):
             raise stream.damage(stream.problem or "the segment ends within a frame")
         if following.first_version != stream.next_version:
             if self._source.first_version > stream.next_version:
@@ -182,24 +182,26 @@ class FileReader:
             )
 
     def _open(self, segment: Segment, place: tuple[int, int] | None = None) -> FrameStream:
-        next_version, offset_bytes = place or segment.place(self._from_version)
         try:
-            fd = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
+            file = open_segment_file(segment.path)
         except FileNotFoundError as error:
             raise self._absent(segment) from error
         except OSError as error:
             raise _unreadable(segment.path, error) from error
         try:
-            self._previous_bytes = check_header(os.pread(fd, HEADER_BYTES, 0), segment.path, segment.first_version)
+            self._previous_bytes = check_header(file.pread(HEADER_BYTES, 0), segment.path, segment.first_version)
         except OSError as error:
-            os.close(fd)
+            file.close()
             raise _unreadable(segment.path, error) from error
         except Exception:
-            os.close(fd)
+            file.close()
             raise
+        next_version, offset_bytes = (
+            place or segment.index.place(self._from_version) or file.place(self._from_version) or segment.begin
+        )
         self._close_stream()
         self._segment = segment
-        self._stream = FrameStream(fd, segment.path, offset_bytes, next_version, self._unseal_wanted)
+        self._stream = FrameStream(file, segment.path, offset_bytes, next_version, self._unseal_wanted)
         return self._stream
 
     def _unseal_wanted(self, sealed: SealedEvent) -> Event:

@@ -8,13 +8,13 @@ refused (design rule 8).  Only the last segment is read: opening takes the same 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from storage_backends.codec import FRAME_MAGIC, Unsealer, blank, frame_bytes, has_good_crc
 from storage_backends.errors import LogDamagedError
 from storage_backends.file.segment import HEADER_BYTES, Segment, check_header
+from storage_backends.file.segment_file import open_segment_file
 from storage_backends.file.stream import FrameStream
 
 SEARCH_BUDGET_FACTOR = 64
@@ -66,17 +66,17 @@ def scan_last_segment(segment: Segment, unseal: Unsealer = blank) -> Scan:
     `whole_bytes` is 0 where the segment was torn in its birth, before its header was written.
     Raises LogDamagedError, LogConfigurationError (newer format), LogKeyError (`unseal` lacks a key).
     """
-    fd = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
+    file = open_segment_file(segment.path)
     try:
-        file_bytes = os.fstat(fd).st_size
-        header = os.pread(fd, HEADER_BYTES, 0)
+        file_bytes = file.size_bytes()
+        header = file.pread(HEADER_BYTES, 0)
         if len(header) < HEADER_BYTES or not header.strip(b"\0"):
             _check_no_frame(
-                FrameStream(fd, segment.path, 0, segment.first_version), file_bytes, "the header is missing"
+                FrameStream(file, segment.path, 0, segment.first_version), file_bytes, "the header is missing"
             )
             return Scan(0, file_bytes, file_bytes, segment.first_version - 1, "the segment's header was never written")
         check_header(header, segment.path, segment.first_version)
-        stream = FrameStream(fd, segment.path, HEADER_BYTES, segment.first_version, unseal)
+        stream = FrameStream(file, segment.path, HEADER_BYTES, segment.first_version, unseal)
         while stream.read(file_bytes):
             segment.index.note(stream.next_version, stream.offset_bytes)
         problem = stream.problem or "the last frame is cut off"
@@ -88,12 +88,12 @@ def scan_last_segment(segment: Segment, unseal: Unsealer = blank) -> Scan:
         whole_bytes = stream.offset_bytes
         return Scan(whole_bytes, written_bytes - whole_bytes, file_bytes, stream.next_version - 1, problem)
     finally:
-        os.close(fd)
+        file.close()
 
 
 def _check_no_frame(stream: FrameStream, file_bytes: int, problem: str) -> None:
     """Raise LogDamagedError if a good frame stands anywhere behind the stream's offset."""
-    tail = os.pread(stream.fd, file_bytes - stream.offset_bytes, stream.offset_bytes)
+    tail = stream.file.pread(file_bytes - stream.offset_bytes, stream.offset_bytes)
     budget_bytes = SEARCH_BUDGET_FACTOR * len(tail)
     at = tail.find(FRAME_MAGIC, 1)
     while at >= 0:

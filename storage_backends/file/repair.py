@@ -13,14 +13,17 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from storage_backends.backend import Fact
 from storage_backends.errors import LogConfigurationError, LogDamagedError, LogError, LogLockedError
+from storage_backends.file.compressed import ZSTD_MAGIC
 from storage_backends.file.directory import FACTS_NAME, FILE_MODE, LOCK_NAME, lock_directory, sign_lock
 from storage_backends.file.facts import load_facts, store_facts
 from storage_backends.file.inspection import SegmentInspection, inspected_segments
 from storage_backends.file.repair_plan import KeptSegment, RepairPlan, make_plan
 from storage_backends.file.segment import SEGMENT_MAGIC, encode_header, parse_segment_name
+from storage_backends.file.segment_file import open_segment_file, stored_path
 
 _COPY_BYTES = 1024 * 1024
 
@@ -68,7 +71,8 @@ class Repair:
         if self.plan.facts is not None:
             store_facts(self.directory, directory_fd, self.plan.facts)
         for segment in reversed(self.plan.moved):
-            os.rename(segment.path, self.moved_to(segment.path))
+            stored = stored_path(segment.path)
+            os.rename(stored, self.moved_to(stored))
             os.fsync(directory_fd)
         for kept in self.plan.kept:
             if kept.is_rewritten:
@@ -81,25 +85,24 @@ class Repair:
         """Put a new segment with the good ranges in the place of the old one, which is kept beside."""
         new = self.directory / f"{kept.path.name}.repairing"
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
-        with os.fdopen(fd, "wb") as target, kept.path.open("rb") as source:
+        stored = stored_path(kept.path)
+        with os.fdopen(fd, "wb") as target:
             target.write(encode_header(kept.first_version, kept.previous_bytes))
-            for begin, end in kept.ranges:
-                source.seek(begin)
-                left = end - begin
-                while left and (data := source.read(min(left, _COPY_BYTES))):
-                    target.write(data)
-                    left -= len(data)
+            if kept.ranges:
+                _copy_ranges(kept, target)
             target.flush()
             os.fsync(fd)
-        aside = self.moved_to(kept.path)
+        aside = self.moved_to(stored)
         try:
-            os.link(kept.path, aside)
+            os.link(stored, aside)
         except OSError:
             # Some file systems know no hard links.
             os.close(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
-            shutil.copyfile(kept.path, aside)
+            shutil.copyfile(stored, aside)
             _flush(aside)
         os.replace(new, kept.path)
+        if stored != kept.path:
+            os.unlink(stored)
 
     def _cut(self, kept: KeptSegment, directory_fd: int) -> None:
         """Copy the end of a segment to a file beside, then cut it."""
@@ -191,13 +194,23 @@ def _check_only_ours(directory: Path) -> None:
 def _check_has_magic(directory: Path, segments: list[SegmentInspection]) -> None:
     """Refuse files that only happen to have the names of segments."""
     for segment in segments:
-        with segment.path.open("rb") as file:
+        with stored_path(segment.path).open("rb") as file:
             begin = file.read(len(SEGMENT_MAGIC))
-        if not begin.strip(b"\0") or SEGMENT_MAGIC.startswith(begin) or segment.header_problem is None:
+        if not begin.strip(b"\0") or begin.startswith(ZSTD_MAGIC) or SEGMENT_MAGIC.startswith(begin):
+            return
+        if segment.header_problem is None and not segment.holes:
             return
     raise LogConfigurationError(
         f"nothing in {directory} can be read as a log; is it the directory of another program? Nothing was touched"
     )
+
+
+def _copy_ranges(kept: KeptSegment, target: BinaryIO) -> None:
+    with contextlib.closing(open_segment_file(kept.path)) as source:
+        for begin, end in kept.ranges:
+            while begin < end and (data := source.pread(min(end - begin, _COPY_BYTES), begin)):
+                target.write(data)
+                begin += len(data)
 
 
 def _flush(path: Path) -> None:

@@ -27,6 +27,7 @@ class KeptSegment:
     header_problem: str | None = None
     excised: list[Hole] = field(default_factory=list)
     cut: Hole | None = None
+    is_compressed: bool = False
 
     @property
     def new_bytes(self) -> int:
@@ -35,7 +36,7 @@ class KeptSegment:
     @property
     def is_rewritten(self) -> bool:
         """Whether more than its end changes."""
-        return self.header_problem is not None or bool(self.excised)
+        return self.header_problem is not None or bool(self.excised) or (self.is_compressed and self.cut is not None)
 
     @property
     def changes(self) -> bool:
@@ -105,7 +106,14 @@ def _kept(
     segment: SegmentInspection, following: int | None, previous_bytes: int, *, keep_empty: bool
 ) -> KeptSegment | None:
     """Return what stays of a segment that continues the log; None if that is nothing."""
-    kept = KeptSegment(segment.path, segment.first_version, segment.size_bytes, [], previous_bytes)
+    kept = KeptSegment(
+        segment.path,
+        segment.first_version,
+        segment.size_bytes,
+        [],
+        previous_bytes,
+        is_compressed=segment.stored_bytes is not None,
+    )
     begin_bytes = min(HEADER_BYTES, segment.size_bytes)
     for hole in segment.holes:
         if hole.offset_bytes > begin_bytes:

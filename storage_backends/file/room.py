@@ -6,7 +6,7 @@ twice as cheap.  No frame begins with zeros, so what stands there is told from r
 
 from __future__ import annotations
 
-import os
+from storage_backends.file.segment_file import SegmentFile
 
 CHUNK_BYTES = 512 * 1024
 LOW_BYTES = 128 * 1024
@@ -17,11 +17,11 @@ ZEROS = bytes(CHUNK_BYTES)
 _BLOCK_BYTES = 256 * 1024
 
 
-def written_end_bytes(fd: int, begin_bytes: int, end_bytes: int) -> int:
+def written_end_bytes(file: SegmentFile, begin_bytes: int, end_bytes: int) -> int:
     """Return the offset behind the last byte between the two offsets that is not zero; `begin_bytes` if none is."""
     while end_bytes > begin_bytes:
         block_begin = max(begin_bytes, end_bytes - _BLOCK_BYTES)
-        written = os.pread(fd, end_bytes - block_begin, block_begin).rstrip(b"\0")
+        written = file.pread(end_bytes - block_begin, block_begin).rstrip(b"\0")
         if written:
             return block_begin + len(written)
         end_bytes = block_begin

@@ -24,7 +24,7 @@ INDEX_STEP_BYTES = 64 * 1024
 
 _FIELDS = struct.Struct("<8sIQQ")
 _CRC = struct.Struct("<I")
-_NAME = re.compile(r"(\d{20})\.log")
+_NAME = re.compile(r"(\d{20})\.log(\.zst)?")
 
 
 def segment_name(first_version: int) -> str:
@@ -33,7 +33,7 @@ def segment_name(first_version: int) -> str:
 
 
 def parse_segment_name(name: str) -> int | None:
-    """Return the first version that a segment's file name tells; None for any other name."""
+    """Return the first version that a segment's file name, compressed or not, tells; None for any other name."""
     match = _NAME.fullmatch(name)
     return int(match[1]) or None if match else None
 
@@ -88,6 +88,10 @@ class SparseIndex:
             self._next_versions.append(next_version)
             self._offsets_bytes.append(offset_bytes)
 
+    def places(self) -> list[tuple[int, int]]:
+        """Return every known (next_version, offset)."""
+        return [*zip(self._next_versions, self._offsets_bytes, strict=True)]
+
     def place(self, version: int) -> tuple[int, int] | None:
         """Return (next_version, offset) of the last known place before the event `version` − 1, if there is one."""
         at = bisect_left(self._next_versions, version) - 1
@@ -95,16 +99,26 @@ class SparseIndex:
 
 
 class Segment:
-    """One segment as its log knows it. `end_bytes` is the end of the last whole batch."""
+    """One segment as its log knows it. `end_bytes` is the end of the last whole batch.
 
-    __slots__ = ("end_bytes", "first_version", "index", "path")
+    `path` is that of its uncompressed file, which is gone where `stored_bytes`, the compressed one's size, is set.
+    """
+
+    __slots__ = ("end_bytes", "first_version", "index", "path", "stored_bytes")
 
     def __init__(self, path: Path, first_version: int, end_bytes: int) -> None:
         self.path = path
         self.first_version = first_version
         self.end_bytes = end_bytes
+        self.stored_bytes: int | None = None
         self.index = SparseIndex()
 
-    def place(self, version: int) -> tuple[int, int]:
-        """Return (next_version, offset) from which the event `version` of this segment is found."""
-        return self.index.place(version) or (self.first_version, HEADER_BYTES)
+    @property
+    def begin(self) -> tuple[int, int]:
+        """(next_version, offset) of its first frame."""
+        return self.first_version, HEADER_BYTES
+
+    @property
+    def occupied_bytes(self) -> int:
+        """What it takes of the disk, prepared room left out."""
+        return self.end_bytes if self.stored_bytes is None else self.stored_bytes

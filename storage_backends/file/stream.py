@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from storage_backends.codec import (
@@ -17,6 +16,7 @@ from storage_backends.codec import (
 )
 from storage_backends.errors import LogDamagedError, LogError, LogKeyError
 from storage_backends.file.room import written_end_bytes
+from storage_backends.file.segment_file import SegmentFile
 from storage_backends.records import Record
 
 BLOCK_BYTES = 256 * 1024
@@ -31,10 +31,12 @@ class FrameStream:
     Sealed events are opened by `unseal`.
     """
 
-    __slots__ = ("_lacks_key", "_unseal", "can_be_torn", "fd", "next_version", "offset_bytes", "path", "problem")
+    __slots__ = ("_lacks_key", "_unseal", "can_be_torn", "file", "next_version", "offset_bytes", "path", "problem")
 
-    def __init__(self, fd: int, path: Path, offset_bytes: int, next_version: int, unseal: Unsealer = locked) -> None:
-        self.fd = fd
+    def __init__(
+        self, file: SegmentFile, path: Path, offset_bytes: int, next_version: int, unseal: Unsealer = locked
+    ) -> None:
+        self.file = file
         self.path = path
         self.offset_bytes = offset_bytes
         self.next_version = next_version
@@ -85,7 +87,7 @@ class FrameStream:
     def written_end_bytes(self, end_bytes: int) -> int:
         """Return the offset behind the last byte from here to `end_bytes` that is not zero; here if there is none."""
         try:
-            return written_end_bytes(self.fd, self.offset_bytes, end_bytes)
+            return written_end_bytes(self.file, self.offset_bytes, end_bytes)
         except OSError as error:
             raise self.damage(f"the disk can't read it ({error.strerror})") from error
 
@@ -110,6 +112,6 @@ class FrameStream:
 
     def _pread(self, length_bytes: int) -> bytes:
         try:
-            return os.pread(self.fd, min(length_bytes, PAYLOAD_BYTES_MAX + BLOCK_BYTES), self.offset_bytes)
+            return self.file.pread(min(length_bytes, PAYLOAD_BYTES_MAX + BLOCK_BYTES), self.offset_bytes)
         except OSError as error:
             raise self.damage(f"the disk can't read it ({error.strerror})") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from storage_backends.backend import Fact
@@ -14,6 +13,7 @@ from storage_backends.file.inspection import inspected_segments
 from storage_backends.file.reader import FileReader
 from storage_backends.file.room import written_end_bytes
 from storage_backends.file.segment import HEADER_BYTES, Segment
+from storage_backends.file.segment_file import open_segment_file
 from storage_backends.file.stream import FrameStream
 
 
@@ -37,16 +37,16 @@ class TolerantFileView:
         """Return the last event that can be read in the last segment.  Reads the whole segment."""
         segment = self._catalogue.last
         try:
-            fd = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
+            file = open_segment_file(segment.path)
         except OSError as error:
             raise LogConfigurationError(f"{segment.path} can't be read: {error.strerror}") from error
         try:
-            stream = FrameStream(fd, segment.path, HEADER_BYTES, segment.first_version, blank)
-            while stream.read(os.fstat(fd).st_size):
+            stream = FrameStream(file, segment.path, HEADER_BYTES, segment.first_version, blank)
+            while stream.read(file.size_bytes()):
                 segment.index.note(stream.next_version, stream.offset_bytes)
             return stream.next_version - 1
         finally:
-            os.close(fd)
+            file.close()
 
     def reader(self, from_version: int) -> FileReader:
         """Return a cursor that begins at or before the event. Raises LogGapError if it was trimmed."""
@@ -62,8 +62,8 @@ class TolerantFileView:
 
 
 def _leave_out_room(segment: Segment) -> None:
-    fd = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
+    file = open_segment_file(segment.path)
     try:
-        segment.end_bytes = written_end_bytes(fd, HEADER_BYTES, segment.end_bytes)
+        segment.end_bytes = written_end_bytes(file, HEADER_BYTES, segment.end_bytes)
     finally:
-        os.close(fd)
+        file.close()

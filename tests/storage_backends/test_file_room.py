@@ -17,6 +17,7 @@ from storage_backends.file.inspection import damages_of, inspected_segments
 from storage_backends.file.repair import prepared_repair
 from storage_backends.file.room import CHUNK_BYTES, LOW_BYTES, written_end_bytes
 from storage_backends.file.segment import HEADER_BYTES
+from storage_backends.file.segment_file import PlainFile
 from storage_backends.file.tolerant_view import TolerantFileView
 from storage_backends.options import LogOptions
 from storage_backends.records import Outcome
@@ -276,5 +277,5 @@ def test_the_written_end_is_behind_the_last_byte_that_is_not_zero(written: bytes
     path = tmp_path / "file"
     path.write_bytes(b"head" + written + bytes(700_000))
     fd = os.open(path, os.O_RDONLY)
-    assert written_end_bytes(fd, 4, path.stat().st_size) == 4 + len(written.rstrip(b"\0"))
+    assert written_end_bytes(PlainFile(fd), 4, path.stat().st_size) == 4 + len(written.rstrip(b"\0"))
     os.close(fd)
