@@ -11,6 +11,9 @@ import click
 
 from bench.chaos.command import chaos
 from bench.cost import Plan, measure_cost
+from bench.lanes import Plan as LanesPlan
+from bench.lanes import measure_lanes
+from bench.lanes import table as lanes_table
 from bench.load import LoadError
 from bench.opening import OpeningError, measure_opening
 from bench.opening import describe as describe_opening
@@ -125,6 +128,23 @@ def open_command(events: int, work_dir: Path, json_file: Path | None) -> None:
     except _FAILURES as error:
         raise click.ClickException(str(error)) from error
     click.echo(describe_opening(opening))
+
+
+@main.command()
+@click.option("--keys", type=click.IntRange(1, 1000), default=64, show_default=True, help="One client for each.")
+@click.option("--handler-ms", type=click.FloatRange(min=0), default=10.0, show_default=True, help="Of the target.")
+@click.option("--seconds", type=click.IntRange(1, 60), default=3, show_default=True, help="For each row.")
+@_work_dir_option
+def lanes(keys: int, handler_ms: float, seconds: int, work_dir: Path) -> None:
+    """Throughput and replay of a target with slow handlers, by order and lanes."""
+    keyed = "key:path:/rooms/{key}/*"
+    subjects = [("total", 1), (keyed, 4), (keyed, 16), (keyed, 64), ("arrival", 16), ("arrival", 64)]
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-lanes-", dir=work_dir) as directory:
+            rows = measure_lanes(LanesPlan(keys, handler_ms, seconds), subjects, Path(directory))
+    except _FAILURES as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(lanes_table(rows))
 
 
 main.add_command(chaos)
