@@ -104,7 +104,8 @@ def parse_target(url: str, tls: TargetTls | None = None) -> TargetAddress:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise ConfigurationError(f"--target {url}: {error}") from error
+        # What can't be read may hold a password.
+        raise ConfigurationError(f"--target {url.rpartition('@')[2]}: {error}") from error
     if parts.username is not None or parts.password is not None:
         raise ConfigurationError("--target: only scheme, host and port, no user and password")
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:

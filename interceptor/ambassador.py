@@ -31,6 +31,7 @@ from interceptor.scratch import project_into_scratch
 from interceptor.sequencer import Sequencer
 from interceptor.server_tls import ServerTls
 from interceptor.settings import Detection, Settings
+from interceptor.shown_url import shown_url
 from interceptor.states import Cause, State, StateMachine
 from interceptor.target.detection import ConnectionDetector, DeathDetector, ListenerDetector, SupervisedDetector
 from interceptor.target.errors import TargetError
@@ -61,6 +62,7 @@ class Ambassador:
         Raises ConfigurationError, TargetStartError and the errors of the log.
         """
         detection = settings.effective_detection()
+        settings.check_admin()
         settings.retention.check_possible(holds_state=settings.checkpoint.engine != "mark")
         settings.lane_count()
         router = Router(record_all=settings.record_all, bypass=settings.bypass, admin_same=settings.admin is None)
@@ -162,7 +164,7 @@ class Ambassador:
         gc.set_threshold(*GC_THRESHOLDS)
         logger.info(
             "listening on %s for the target at %s, log %s (%s), last version %d", self.listen_address,
-            self.settings.target, self.settings.log_url, self.settings.durability.value, self.journal.last_version,
+            settings.target, shown_url(settings.log_url), settings.durability.value, self.journal.last_version,
         )  # fmt: skip
         order, before = self.settings.order.text, order_of_log(self.journal.facts)
         if self.journal.last_version and order != before:
@@ -315,7 +317,7 @@ class Ambassador:
                 for lane in self.projector.lanes
             ],
             "log": {
-                "url": _without_password(self.settings.log_url),
+                "url": shown_url(self.settings.log_url),
                 "durability": self.settings.durability.value,
                 "size_bytes": self.journal.backend.size_bytes,
             },
@@ -437,11 +439,3 @@ class Ambassador:
 def _divergence_filter(settings: Settings) -> Callable[[Event], bool] | None:
     texts = settings.divergence_ignore
     return event_matcher("--divergence-ignore", texts) if texts else None
-
-
-def _without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    if "@" not in rest:
-        return url
-    user = rest.rpartition("@")[0].partition(":")[0]
-    return f"{scheme}{separator}{user}:***@{rest.rpartition('@')[2]}"

@@ -17,6 +17,7 @@ from interceptor.limits import Limits
 from interceptor.order import Order
 from interceptor.retention import Retention
 from interceptor.server_tls import TlsFiles
+from interceptor.target.local_address import is_loopback
 from interceptor.target.whereabouts import is_local
 from interceptor.target_tls import TargetTls
 
@@ -38,6 +39,7 @@ class Settings:
     admin: Address | UnixAddress | None
     log_url: str
     admin_token: str | None = None
+    admin_tls: TlsFiles | None = None
     target_tls: TargetTls | None = None
     listen_tls: TlsFiles | None = None
     listen_unix_mode: int = 0o660
@@ -64,6 +66,16 @@ class Settings:
     def lane_count(self) -> int:
         """Return how many lanes to use.  Raises ConfigurationError where so many can't be."""
         return self.order.lanes(self.lanes, self.limits.lanes_max)
+
+    def check_admin(self) -> None:
+        """Control from elsewhere asks for a token.  Raises ConfigurationError."""
+        address = self.admin or self.listen
+        if self.admin_token is not None or isinstance(address, UnixAddress) or is_loopback(address.host):
+            return
+        option = f"--admin {address}" if self.admin is not None else f"--admin same with --listen {address}"
+        raise ConfigurationError(
+            f"{option}: whoever reaches that could control us: give --admin-token-file, or choose a loopback address"
+        )
 
     def effective_detection(self) -> Detection:
         """Return how deaths are detected; by the listening socket where the target is local.

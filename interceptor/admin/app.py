@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import hmac
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from http import HTTPStatus
 
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Middleware
 
 from interceptor.address import TargetAddress, parse_target
 from interceptor.admin.checkpoints import add_checkpoint_routes
+from interceptor.admin.guard import bearer_guard, site_guard
 from interceptor.admin.metrics import CONTENT_TYPE, render_metrics
+from interceptor.admin.problems import problem
 from interceptor.ambassador import Ambassador
 from interceptor.checkpoint.errors import ArtefactDamagedError, CheckpointError, NoSuchCheckpointError
 from interceptor.errors import (
@@ -37,8 +36,6 @@ NDJSON = "application/x-ndjson"
 STATE_NAMES = {"active": "Active", "proxying": "Active", "waiting": "Waiting", "caching": "Waiting"}
 # A version fits into 64 bits, and Python refuses to read very long numbers by an exception of its own.
 VERSION_DIGITS_MAX = 19
-# Probes come without a token; they show no request and change nothing.
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 _STATUS_OF_ERROR: tuple[tuple[type[Exception], int], ...] = (
     (ConfigurationError, 400),
@@ -55,7 +52,8 @@ _STATUS_OF_ERROR: tuple[tuple[type[Exception], int], ...] = (
 
 def make_app(ambassador: Ambassador) -> web.Application:
     """Return the application; a bearer token is asked for where one is configured."""
-    app = web.Application(middlewares=[_problems, _bearer(ambassador.settings.admin_token)])
+    token = ambassador.settings.admin_token
+    app = web.Application(middlewares=[_problems, site_guard(has_token=token is not None), bearer_guard(token)])
     endpoints = _Endpoints(ambassador)
     app.router.add_get("/state", endpoints.get_state)
     app.router.add_post("/state", endpoints.post_state)
@@ -144,42 +142,16 @@ def _version(request: web.Request, name: str) -> int | None:
     return int(text)
 
 
-def _bearer(token: str | None) -> Middleware:
-    expected = token.encode() if token else None
-
-    @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if expected is not None and request.path not in OPEN_PATHS:
-            scheme, _, given = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-            # The scheme's case does not matter (RFC 9110 §11.1); what is no UTF-8 comes as surrogates.
-            same = hmac.compare_digest(given.strip(" ").encode(errors="surrogateescape"), expected)
-            if scheme.lower() != "bearer" or not same:
-                response = _problem(401, "a bearer token is needed (--admin-token-file of the ambassador)")
-                response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
-                return response
-        return await handler(request)
-
-    return check
-
-
 @web.middleware
 async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn every error into problem details; what is not foreseen is logged with its traceback."""
     try:
         return await handler(request)
     except web.HTTPException as error:
-        return _problem(error.status, f"{request.method} {request.path}: {error.reason}", error.headers.get("Allow"))
+        return problem(error.status, f"{request.method} {request.path}: {error.reason}", error.headers.get("Allow"))
     except Exception as error:
         for kind, status in _STATUS_OF_ERROR:
             if isinstance(error, kind):
-                return _problem(status, str(error))
+                return problem(status, str(error))
         logger.exception("%s %s failed", request.method, request.path)
-        return _problem(500, "an error that was not foreseen; the ambassador's log shows it")
-
-
-def _problem(status: int, detail: str, allow: str | None = None) -> web.Response:
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
-    response = web.json_response(body, status=status, content_type="application/problem+json")
-    if allow:
-        response.headers[hdrs.ALLOW] = allow
-    return response
+        return problem(500, "an error that was not foreseen; the ambassador's log shows it")

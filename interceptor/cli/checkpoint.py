@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import click
 
 from interceptor.cli.control import Control, admin_options
-from interceptor.cli.run import read_token
 
 # Draining, taking the state and storing it have limits of their own.
 TAKE_TIMEOUT_S = 300.0
@@ -20,11 +18,11 @@ TAKE_TIMEOUT_S = 300.0
 @click.option("--list", "show_list", is_flag=True, help="Show the catalogue; take none.")
 @admin_options
 @click.pass_context
-def checkpoint_command(context: click.Context, show_list: bool, admin: str, admin_token_file: Path | None) -> None:
+def checkpoint_command(context: click.Context, /, show_list: bool, **reach: Any) -> None:
     """Take a checkpoint: hold requests, take the target's state, let them pass.  Or see the commands below."""
     if context.invoked_subcommand is not None:
         return
-    control = Control(admin, read_token(admin_token_file))
+    control = Control(**reach)
     if not show_list:
         click.echo(_line(control.call("POST", "/checkpoint", timeout_s=TAKE_TIMEOUT_S)))
         return
@@ -38,27 +36,27 @@ def checkpoint_command(context: click.Context, show_list: bool, admin: str, admi
 @checkpoint_command.command("show")
 @click.argument("checkpoint_id", metavar="ID")
 @admin_options
-def show_command(checkpoint_id: str, admin: str, admin_token_file: Path | None) -> None:
+def show_command(checkpoint_id: str, **reach: Any) -> None:
     """Show everything about one, as JSON."""
-    entry = Control(admin, read_token(admin_token_file)).call("GET", "/checkpoint", id=checkpoint_id)
+    entry = Control(**reach).call("GET", "/checkpoint", id=checkpoint_id)
     click.echo(json.dumps(entry, indent=2))
 
 
 @checkpoint_command.command("verify")
 @click.argument("checkpoint_id", metavar="ID")
 @admin_options
-def verify_command(checkpoint_id: str, admin: str, admin_token_file: Path | None) -> None:
+def verify_command(checkpoint_id: str, **reach: Any) -> None:
     """Read what is stored, and compare it with the catalogue."""
-    control = Control(admin, read_token(admin_token_file))
+    control = Control(**reach)
     click.echo(_line(control.call("POST", "/checkpoint", timeout_s=TAKE_TIMEOUT_S, id=checkpoint_id, do="verify")))
 
 
 @checkpoint_command.command("rm")
 @click.argument("checkpoint_id", metavar="ID")
 @admin_options
-def remove_command(checkpoint_id: str, admin: str, admin_token_file: Path | None) -> None:
+def remove_command(checkpoint_id: str, **reach: Any) -> None:
     """Remove one that is not pinned."""
-    entry = Control(admin, read_token(admin_token_file)).call("DELETE", "/checkpoint", id=checkpoint_id)
+    entry = Control(**reach).call("DELETE", "/checkpoint", id=checkpoint_id)
     click.echo(f"{entry['id']} is removed")
 
 
@@ -66,9 +64,9 @@ def remove_command(checkpoint_id: str, admin: str, admin_token_file: Path | None
 @click.argument("checkpoint_id", metavar="ID")
 @click.option("--off", is_flag=True, help="Pinned no longer.")
 @admin_options
-def pin_command(checkpoint_id: str, off: bool, admin: str, admin_token_file: Path | None) -> None:
+def pin_command(checkpoint_id: str, off: bool, **reach: Any) -> None:
     """Keep one, and the events behind it, whatever --retain says."""
-    control = Control(admin, read_token(admin_token_file))
+    control = Control(**reach)
     click.echo(_line(control.call("POST", "/checkpoint", id=checkpoint_id, do="unpin" if off else "pin")))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -14,7 +15,7 @@ from typing import Any
 import click
 
 from interceptor.cli.run import read_token
-from interceptor.errors import InterceptorError
+from interceptor.errors import ConfigurationError, InterceptorError
 
 # A drain may take as long as drain_timeout_s, a projection much longer.
 CONTROL_TIMEOUT_S = 60.0
@@ -28,8 +29,14 @@ class ControlError(InterceptorError):
 def admin_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give the command the options that say where the ambassador is."""
     for option in (
+        click.option("--admin-ca-file", type=click.Path(path_type=Path), help="Certificates for https."),
         click.option("--admin-token-file", type=click.Path(path_type=Path), help="File with the bearer token."),
-        click.option("--admin", default="127.0.0.1:8002", show_default=True, help="Where the admin listens."),
+        click.option(
+            "--admin",
+            default="127.0.0.1:8002",
+            show_default=True,
+            help="Where the admin listens.",
+        ),
     ):
         command = option(command)
     return command
@@ -39,9 +46,9 @@ def admin_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("state", required=False, type=click.Choice(["Active", "Waiting"], case_sensitive=False))
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
 @admin_options
-def state_command(state: str | None, as_json: bool, admin: str, admin_token_file: Path | None) -> None:
+def state_command(state: str | None, as_json: bool, **reach: Any) -> None:
     """Show the state, or set it: Waiting holds requests once the lane is drained, Active lets them pass."""
-    control = Control(admin, read_token(admin_token_file))
+    control = Control(**reach)
     description = control.call("POST", "/state", state=state) if state else control.call("GET", "/state")
     if as_json:
         click.echo(json.dumps(description, indent=2))
@@ -74,11 +81,10 @@ def reproject_command(
     to_version: int | None,
     from_checkpoint: str | None,
     target: str | None,
-    admin: str,
-    admin_token_file: Path | None,
+    **reach: Any,
 ) -> None:
     """Deliver the log again: to the target, if it is a new incarnation, or to a scratch copy."""
-    control = Control(admin, read_token(admin_token_file))
+    control = Control(**reach)
     query = {"from": from_version, "to": to_version, "target": target, "from_checkpoint": from_checkpoint}
     if target is None:
         result = control.call("POST", "/reproject", timeout_s=REPROJECT_TIMEOUT_S, **query)
@@ -113,8 +119,15 @@ def _follow(lines: Iterator[dict[str, Any]]) -> dict[str, Any]:
 class Control:
     """The admin at a place."""
 
-    def __init__(self, admin: str, token: str | None) -> None:
+    def __init__(self, admin: str, admin_token_file: Path | None, admin_ca_file: Path | None) -> None:
+        """Raises ConfigurationError."""
+        token = read_token(admin_token_file)
         self._base = admin if "://" in admin else f"http://{admin}"
+        try:
+            self._context = ssl.create_default_context(cafile=admin_ca_file)
+        except OSError as error:
+            reason = error.strerror or "it holds no PEM certificate"
+            raise ConfigurationError(f"--admin-ca-file {admin_ca_file}: {reason}") from error
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def call(self, method: str, path: str, timeout_s: float = CONTROL_TIMEOUT_S, **query: object) -> Any:
@@ -145,7 +158,7 @@ class Control:
             f"{self._base}{path}?{pairs}", method=method, headers={**self._headers, **headers}
         )
         try:
-            return urllib.request.urlopen(request, timeout=timeout_s)
+            return urllib.request.urlopen(request, timeout=timeout_s, context=self._context)
         except urllib.error.HTTPError as error:
             try:
                 detail = json.load(error)["detail"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -24,8 +26,11 @@ from interceptor.retention import Retention
 from interceptor.runner import run as run_ambassador
 from interceptor.server_tls import TlsFiles
 from interceptor.settings import Detection, Settings
+from interceptor.shown_url import shown_url
 from interceptor.target_tls import TargetTls
 from storage_backends.options import COMPRESSIONS, limit_fields
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_LOG = "file:interceptor-log"
 
@@ -102,6 +107,9 @@ def parse_order(_context: click.Context, _parameter: click.Parameter, text: str)
               help="Every connection begins with a PROXY header, version 1 or 2; only behind a balancer.")  # fmt: skip
 @click.option("--listen-unix-mode", default="660", help="Permissions of the listener's Unix socket, octal.")
 @click.option("--admin", default="127.0.0.1:8002", help="Where control connects; `same` for the listener's port.")
+@click.option("--admin-tls-cert", type=click.Path(path_type=Path), metavar="FILE",
+              help="Serve control through TLS with this certificate (PEM); loaded again when it changes.")  # fmt: skip
+@click.option("--admin-tls-key", type=click.Path(path_type=Path), metavar="FILE", help="The key of --admin-tls-cert.")
 @click.option("--admin-token-file", type=click.Path(path_type=Path), help="File with the bearer token for control.")
 @click.option(
     "--log",
@@ -109,6 +117,8 @@ def parse_order(_context: click.Context, _parameter: click.Parameter, text: str)
     default=DEFAULT_LOG,
     help="file:///DIR, postgresql://USER@HOST/DATABASE?log_name=NAME or memory://.",
 )
+@click.option("--log-url-file", type=click.Path(path_type=Path), metavar="FILE",
+              help="File with the URL for --log: what is in a file shows in no list of processes.")  # fmt: skip
 @click.option("--log-key-file", type=click.Path(path_type=Path), metavar="FILE",
               help="Encrypt what is recorded with the first key in this file; see docs/security.md.")  # fmt: skip
 @click.option("--log-compression", type=click.Choice(COMPRESSIONS), default="none",
@@ -213,7 +223,8 @@ def _settings(options: dict[str, Any]) -> Settings:
         proxy_protocol=options["proxy_protocol"],
         listen=parse_listen(options["listen"], "--listen"),
         admin=admin,
-        log_url=options["log_url"],
+        log_url=_log_url(options["log_url"], options["log_url_file"]),
+        admin_tls=TlsFiles.from_options("--admin-tls", options["admin_tls_cert"], options["admin_tls_key"]),
         admin_token=read_token(options["admin_token_file"]),
         durability=Durability(options["durability"]),
         record_all=options["record"] == "all",
@@ -236,6 +247,15 @@ def _settings(options: dict[str, Any]) -> Settings:
     )
 
 
+def _log_url(url: str, file: Path | None) -> str:
+    """Return where the log is; a secret among the process's arguments is for everybody to read, so that is said."""
+    if file is not None:
+        return read_secret(file, "--log-url-file")
+    if shown_url(url) != url and any(shown_url(argument) != argument for argument in sys.argv):
+        logger.warning("the process list shows the password of --log to everybody; use --log-url-file or PGPASSWORD")
+    return url
+
+
 def _mode(text: str) -> int:
     if not re.fullmatch("0?[0-7]{3}", text):
         raise ConfigurationError(f"--listen-unix-mode {text}: expected three octal digits, for example 660")
@@ -244,12 +264,15 @@ def _mode(text: str) -> int:
 
 def read_token(path: Path | None) -> str | None:
     """Return the token in a file, None without a file.  Raises ConfigurationError."""
-    if path is None:
-        return None
+    return None if path is None else read_secret(path, "--admin-token-file")
+
+
+def read_secret(path: Path, option: str) -> str:
+    """Return what is in a file, without the white space around it.  Raises ConfigurationError."""
     try:
-        token = path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ConfigurationError(f"--admin-token-file {path}: {error.strerror}") from error
-    if not token:
-        raise ConfigurationError(f"--admin-token-file {path}: the file is empty")
-    return token
+        secret = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{option} {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from error
+    if not secret:
+        raise ConfigurationError(f"{option} {path}: the file is empty")
+    return secret

@@ -51,6 +51,15 @@ def parsed(text: str) -> IPAddress:
     return address
 
 
+def is_loopback(host: str) -> bool:
+    """True if only this machine can connect to a socket that is bound to `host`."""
+    try:
+        found = socket.getaddrinfo(host or "0.0.0.0", None, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return all(ipaddress.ip_address(str(where[0]).partition("%")[0]).is_loopback for *_, where in found)
+
+
 def family_of(address: IPAddress) -> socket.AddressFamily:
     """The address family of sockets for this address."""
     return socket.AF_INET if address.version == 4 else socket.AF_INET6

@@ -248,8 +248,9 @@ async def test_what_is_not_foreseen_shows_nothing_of_the_inside(monkeypatch: pyt
 
 async def test_the_admin_on_the_same_port_shadows_its_paths_only() -> None:
     """--admin same, as the prototype had it."""
-    async with running(admin_same=True) as at:
-        assert b'"state": "Active"' in await at.send("/state")
+    async with running(admin_same=True, admin_token="s3cret") as at:
+        shown = await at.send("/state", fields=("Authorization: Bearer s3cret",))
+        assert b'"state": "Active"' in shown
         assert (await at.send("/other")).endswith(b"/other")
         assert at.target.asked == [["GET /other"]]
         assert at.ambassador.journal.last_version == 1
