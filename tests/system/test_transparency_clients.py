@@ -1,8 +1,9 @@
-"""Unmodified clients see through the interceptor what they see directly: curl, requests, httpx, aiohttp, wrk."""
+"""Unmodified clients see through the interceptor what they see directly: curl, requests, httpx, aiohttp, Go, Node, wrk."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import json
 import re
@@ -18,9 +19,10 @@ import httpx
 import pytest
 import requests
 from support import Processes, Server, start_interceptor_process
-from targets import start_target_process
+from targets import go_binary, runtime, start_target_process
 
-SERVERS = ["uvicorn", "gunicorn-sync", "gunicorn-gthread", "flask", "node", "go"]
+PROGRAMS = Path(__file__).parent / "clients"
+SERVERS = ["uvicorn", "hypercorn", "gunicorn-sync", "gunicorn-gthread", "flask", "node", "go"]
 NOT_COMPARED = {"date", "connection", "keep-alive", "transfer-encoding"}
 BINARY = bytes(range(256)) * 40
 
@@ -130,11 +132,34 @@ def _curl(url: str, ask: Ask) -> Seen:
     return Seen(int(line.split(" ")[1]), [(n, v.strip()) for n, _, v in (f.partition(":") for f in fields)], output)
 
 
+def by_go(url: str, asks: list[Ask]) -> list[Seen]:
+    return _by_program([str(go_binary(PROGRAMS / "go_client.go")), url], asks)
+
+
+def by_node(url: str, asks: list[Ask]) -> list[Seen]:
+    return _by_program([runtime("node"), str(PROGRAMS / "node_client.js"), url], asks)
+
+
+def _by_program(command: list[str], asks: list[Ask]) -> list[Seen]:
+    """Have a program ask; it shows a digest instead of the content."""
+    described = [
+        {**vars(ask), "body": None if ask.body is None else base64.b64encode(ask.body).decode()} for ask in asks
+    ]
+    data = json.dumps(described).encode()
+    output = subprocess.run(command, input=data, capture_output=True, check=True, timeout=60).stdout
+    return [
+        Seen(each["status"], [tuple(field) for field in each["fields"]], each["content"].encode())
+        for each in json.loads(output)
+    ]
+
+
 CLIENTS: dict[str, Callable[[str, list[Ask]], list[Seen]]] = {
     "curl": by_curl,
     "requests": by_requests,
     "httpx": by_httpx,
     "aiohttp": by_aiohttp,
+    "go": by_go,
+    "node": by_node,
 }
 
 

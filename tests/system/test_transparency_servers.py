@@ -12,7 +12,7 @@ import pytest
 from support import Message, Processes, Server, Wire, start_interceptor_process
 from targets import start_target_process
 
-SERVERS = ["uvicorn", "aiohttp", "gunicorn-sync", "gunicorn-gthread", "flask", "node", "go"]
+SERVERS = ["uvicorn", "hypercorn", "aiohttp", "gunicorn-sync", "gunicorn-gthread", "flask", "node", "go"]
 NOT_COMPARED = {b"date", b"connection", b"keep-alive", b"transfer-encoding"}
 BINARY = bytes(range(256)) * 5
 LARGE = BINARY * 6_554  # 8 MiB

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support import PYTHON, TARGETS, Processes, Server, accepts, free_port, wait_until
 
-_BUILT: dict[str, Path] = {}
+_BUILT: dict[Path, Path] = {}
 
 
 def start_target_process(processes: Processes, kind: str, host: str = "127.0.0.1") -> Server:
@@ -28,12 +28,13 @@ def start_target_process(processes: Processes, kind: str, host: str = "127.0.0.1
         "gunicorn-sync": [PYTHON, "-m", "gunicorn", "wsgi:app", "--chdir", str(TARGETS), "-b", address, "-k", "sync"],
         "gunicorn-gthread": [PYTHON, "-m", "gunicorn", "wsgi:app", "--chdir", str(TARGETS), "-b", address,
                              "-k", "gthread", "--threads", "8"],
+        "hypercorn": [PYTHON, "-m", "hypercorn", f"{TARGETS / 'asgi'}:app", "--bind", address],
         "flask": [PYTHON, str(TARGETS / "flask_app.py"), host, str(server.port)],
     }.get(kind)  # fmt: skip
     if kind == "node":
-        command = [_runtime("node"), str(TARGETS / "node_app.js"), host, str(server.port)]
+        command = [runtime("node"), str(TARGETS / "node_app.js"), host, str(server.port)]
     elif kind == "go":
-        command = [str(_go_binary()), address]
+        command = [str(go_binary(TARGETS / "go_app.go")), address]
     assert command is not None, kind
     server.process, server.output = processes.start(command, name=kind)
     process, output = server.process, server.output
@@ -46,20 +47,23 @@ def start_target_process(processes: Processes, kind: str, host: str = "127.0.0.1
     return server
 
 
-def _runtime(name: str) -> str:
+def runtime(name: str) -> str:
+    """Return the program of a language; skip the test where it is not installed."""
     found = shutil.which(name)
     if found is None:
-        pytest.skip(f"{name} is not installed: its server is not compared")
+        pytest.skip(f"{name} is not installed: it is not compared")
     return found
 
 
-def _go_binary() -> Path:
-    if "go" not in _BUILT:
-        go = _runtime("go")
-        binary = Path(os.environ.get("TMPDIR", "/tmp")) / f"interceptor-test-go-target-{os.getuid()}"
-        source = TARGETS / "go_app.go"
+def go_binary(source: Path) -> Path:
+    """Build a program of one file, once; skip the test where Go is not installed."""
+    if source not in _BUILT:
+        go = runtime("go")
+        binary = Path(os.environ.get("TMPDIR", "/tmp")) / f"interceptor-test-{source.stem}-{os.getuid()}"
         if not binary.exists() or binary.stat().st_mtime < source.stat().st_mtime:
             environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod", "GO111MODULE": "off"}
-            subprocess.run([go, "build", "-o", str(binary), str(source)], check=True, env=environment, cwd=TARGETS)
-        _BUILT["go"] = binary
-    return _BUILT["go"]
+            subprocess.run(
+                [go, "build", "-o", str(binary), str(source)], check=True, env=environment, cwd=source.parent
+            )
+        _BUILT[source] = binary
+    return _BUILT[source]
