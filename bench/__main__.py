@@ -10,6 +10,13 @@ from types import FrameType
 import click
 
 from bench.chaos.command import chaos
+from bench.checkpoints import (
+    CheckpointBenchError,
+    compare,
+    describe_comparison,
+    describe_load,
+    recover_under_load,
+)
 from bench.cost import Plan, measure_cost
 from bench.lanes import Plan as LanesPlan
 from bench.lanes import measure_lanes
@@ -23,7 +30,7 @@ from bench.replay import ReplayError, describe, measure_recovery, measure_target
 from bench.report import summarise, table, to_json
 from bench.subjects import SUBJECTS, USUAL_SUBJECTS
 
-_FAILURES = (ProcessError, LoadError, PipelineError, ReplayError, OpeningError, OSError)
+_FAILURES = (ProcessError, LoadError, PipelineError, ReplayError, OpeningError, CheckpointBenchError, OSError)
 
 _json_option = click.option(
     "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write everything measured here."
@@ -148,6 +155,44 @@ def lanes(keys: int, handler_ms: float, seconds: int, work_dir: Path) -> None:
 
 
 main.add_command(chaos)
+
+
+@main.command()
+@click.option("--events", type=click.IntRange(1000, 1_000_000), default=100_000, show_default=True)
+@click.option("--memory-mb", type=click.IntRange(0, 900), default=200, show_default=True, help="State of the target.")
+@_work_dir_option
+def restore(events: int, memory_mb: int, work_dir: Path) -> None:
+    """A recovery through a checkpoint beside a replay from version 1."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-restore-", dir=work_dir) as directory:
+            found = compare(events, memory_mb, Path(directory))
+    except _FAILURES as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(describe_comparison(events, memory_mb, found))
+
+
+@main.command()
+@click.option("--rate", type=click.IntRange(1, 100_000), default=2000, show_default=True, help="Requests a second.")
+@click.option("--seconds", type=click.IntRange(5, 600), default=60, show_default=True)
+@click.option("--kills", type=click.IntRange(1, 100), default=10, show_default=True)
+@click.option("--objective", type=click.FloatRange(min=0.1), help="Recovery time objective in seconds.")
+@click.option("--interval", type=click.FloatRange(min=0.1), help="Or: seconds between checkpoints.")
+@_work_dir_option
+def checkpoints(
+    rate: int, seconds: int, kills: int, objective: float | None, interval: float | None, work_dir: Path
+) -> None:
+    """Recoveries and blackouts under a steady load with kills at random moments."""
+    options = ["--recovery-time-objective", str(objective)] if objective else []
+    options += ["--checkpoint-interval", str(interval or 1.0)] if interval or not objective else []
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-checkpoints-", dir=work_dir) as directory:
+            found = recover_under_load(rate, seconds, kills, options, Path(directory))
+    except _FAILURES as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(describe_load(found))
+    if found.failed or (objective and max(found.recoveries_s) > objective):
+        raise click.ClickException("a request failed, or a recovery took longer than the objective")
+
 
 if __name__ == "__main__":
     main(prog_name="python -m bench")
