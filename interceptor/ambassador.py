@@ -77,7 +77,11 @@ class Ambassador:
         try:
             await backend.start()
             ambassador = cls(settings, backend, router, detection)
-            await ambassador.checkpoints.open()
+            try:
+                await ambassador.checkpoints.open()
+            except BaseException:
+                ambassador.detector.close()
+                raise
             return ambassador
         except BaseException:
             backend.close()
