@@ -31,8 +31,12 @@ KIND_OUTCOMES = 1
 KIND_QUARANTINE = 2
 KIND_MARK = 3
 KIND_SEALED = 4
+KIND_FLUSHED = 5
 
 NONCE_BYTES = 12
+
+# An array of two, a small number, and a number of up to nine bytes.
+_FLUSHED_PAYLOAD_BYTES_MAX = 11
 
 _HEADER = struct.Struct("<4sII")
 _pack_header = _HEADER.pack
@@ -146,6 +150,27 @@ def encode_batch(records: Sequence[Record], last_version: int) -> tuple[list[byt
     return pieces, last_version
 
 
+def encode_flushed_note(flushed_bytes: int) -> bytes:
+    """Return a frame that tells how far its segment was flushed when the frame was written."""
+    pieces: list[bytes] = []
+    _add_frame(pieces, (KIND_FLUSHED, flushed_bytes))
+    return b"".join(pieces)
+
+
+def flushed_note_at(data: bytes, offset: int) -> int | None:
+    """Return what the whole and good frame at the offset tells of that; None if it is another one."""
+    end = offset + FRAME_HEADER_BYTES + _FLUSHED_PAYLOAD_BYTES_MAX
+    payload_bytes = frame_bytes(data[offset : offset + FRAME_HEADER_BYTES])
+    if payload_bytes is None or payload_bytes > FRAME_HEADER_BYTES + _FLUSHED_PAYLOAD_BYTES_MAX:
+        return None
+    try:
+        fields = _unpack(data[offset + FRAME_HEADER_BYTES : min(end, offset + payload_bytes)])
+    except _UNPACK_ERRORS:
+        return None
+    is_note = type(fields) is list and len(fields) == 2 and fields[0] == KIND_FLUSHED and type(fields[1]) is int
+    return int(fields[1]) if is_note else None
+
+
 def decode_frames(data: bytes, next_version: int, unseal: Unsealer = locked) -> Decoded:
     """Decode the whole frames at the beginning of `data`; the first event among them must be `next_version`.
 
@@ -192,6 +217,9 @@ def decode_frames(data: bytes, next_version: int, unseal: Unsealer = locked) -> 
             except UnsealError as error:
                 return Decoded(records, offset, next_version, str(error), False, error)
             next_version += 1
+        elif len(fields) == 2 and fields[0] == KIND_FLUSHED and type(fields[1]) is int:
+            # No record: what it tells is of use to recovery only.
+            pass
         else:
             rare = _rare_records(fields)
             if not rare:

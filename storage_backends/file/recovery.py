@@ -3,7 +3,9 @@
 A crash can only leave a torn tail: a frame that is cut off or garbled, with no good frame behind it.  That is cut at
 the last whole frame.  Zeros behind the last whole frame are no tail but room that the writer had prepared.  A bad frame
 that is followed by a good one is damage of another kind, and cutting there would lose acknowledged events, so it is
-refused (design rule 8).  Only the last segment is read: opening takes the same time whatever the log's length.
+refused (design rule 8).  One exception: a loss of power may leave zeros in prepared room where pages of an unfinished
+flush were to come, with later pages behind them.  Notes behind each completed flush tell that nothing there was
+acknowledged.  Only the last segment is read: opening takes the same time whatever the log's length.
 """
 
 from __future__ import annotations
@@ -11,7 +13,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from storage_backends.codec import FRAME_MAGIC, Unsealer, blank, frame_bytes, has_good_crc
+from storage_backends.codec import (
+    FRAME_HEADER_BYTES,
+    FRAME_MAGIC,
+    Unsealer,
+    blank,
+    flushed_note_at,
+    frame_bytes,
+    has_good_crc,
+)
 from storage_backends.errors import LogDamagedError
 from storage_backends.file.segment import HEADER_BYTES, Segment, check_header
 from storage_backends.file.segment_file import open_segment_file
@@ -19,6 +29,8 @@ from storage_backends.file.stream import FrameStream
 
 SEARCH_BUDGET_FACTOR = 64
 """The search for good frames reads no more than so many times the tail: a request's body may consist of magics."""
+
+SECTOR_BYTES = 512
 
 
 class Scan(NamedTuple):
@@ -84,11 +96,48 @@ def scan_last_segment(segment: Segment, unseal: Unsealer = blank) -> Scan:
         if stream.offset_bytes < written_bytes:
             if not stream.can_be_torn:
                 raise stream.damage(problem)
-            _check_no_frame(stream, file_bytes, problem)
+            if not _is_unflushed_hole(stream, written_bytes, file_bytes):
+                _check_no_frame(stream, file_bytes, problem)
         whole_bytes = stream.offset_bytes
         return Scan(whole_bytes, written_bytes - whole_bytes, file_bytes, stream.next_version - 1, problem)
     finally:
         file.close()
+
+
+def _is_unflushed_hole(stream: FrameStream, written_bytes: int, file_bytes: int) -> bool:
+    """Tell whether sectors of zeros stand in the bad frame, behind everything that was ever known to be flushed.
+
+    A completed flush leaves no such hole, and so does a flipped bit.  Without room behind the end the log was closed in
+    order, after a flush of all of it; without a note a former release wrote it, and nothing is known.
+    """
+    if written_bytes == file_bytes:
+        return False
+    begin_bytes = stream.offset_bytes
+    header = stream.file.pread(FRAME_HEADER_BYTES, begin_bytes)
+    length_bytes = (frame_bytes(header) or 0) if header.startswith(FRAME_MAGIC) else 0
+    end_bytes = min(begin_bytes + max(length_bytes, FRAME_HEADER_BYTES), written_bytes)
+    first = begin_bytes - begin_bytes % SECTOR_BYTES
+    sectors = stream.file.pread(end_bytes - first + SECTOR_BYTES, first)
+    # What stands before the frame in its first sector is good, and was there before it.
+    parts = (
+        sectors[max(at, begin_bytes) - first : at - first + SECTOR_BYTES]
+        for at in range(first, end_bytes, SECTOR_BYTES)
+    )
+    if all(part.strip(b"\0") for part in parts):
+        return False
+    noted_bytes = _noted_bytes(stream.file.pread(written_bytes, 0))
+    return noted_bytes is not None and noted_bytes <= begin_bytes
+
+
+def _noted_bytes(data: bytes) -> int | None:
+    """Return how far the notes in the segment say that it was flushed; None without one."""
+    noted_bytes, at = None, data.find(FRAME_MAGIC)
+    while at >= 0:
+        note = flushed_note_at(data, at)
+        if note is not None and has_good_crc(data, at):
+            noted_bytes = max(note, noted_bytes or 0)
+        at = data.find(FRAME_MAGIC, at + 1)
+    return noted_bytes
 
 
 def _check_no_frame(stream: FrameStream, file_bytes: int, problem: str) -> None:

@@ -46,11 +46,20 @@ class FrameStream:
         self._lacks_key = False
 
     def read(self, end_bytes: int) -> list[Record]:
-        """Return the records of the next block.
+        """Return the records of the next block that has any.
 
         [] means that no further frame is whole and good before `end_bytes`: the end was reached, a frame is cut off
         there, or `problem` says what is wrong.
         """
+        offset_bytes = -1
+        records: list[Record] = []
+        while not records and self.offset_bytes > offset_bytes:
+            # A block may hold nothing but a note for recovery.
+            offset_bytes = self.offset_bytes
+            records = self._read_block(end_bytes)
+        return records
+
+    def _read_block(self, end_bytes: int) -> list[Record]:
         available_bytes = end_bytes - self.offset_bytes
         if self.problem or available_bytes <= 0:
             return []

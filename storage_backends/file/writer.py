@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from storage_backends.codec import encode_flushed_note
 from storage_backends.errors import LogFailedError, LogUnavailableError
 from storage_backends.file.directory import FILE_MODE
 from storage_backends.file.filesystem import FileSystem
@@ -32,6 +33,8 @@ class Unsynced(NamedTuple):
     with_directory: bool
     version: int
     written_bytes: int
+    segment: Segment
+    end_bytes: int
 
 
 class SegmentWriter:
@@ -49,6 +52,9 @@ class SegmentWriter:
         self._prepares_room = True
         self.changed = False
         self.written_bytes = 0
+        # What was found at the opening has been flushed; no frame tells it yet.
+        self._flushed_bytes = opened.catalogue.last.end_bytes
+        self._noted_bytes = -1
 
     def append(self, pieces: Sequence[bytes], next_version: int) -> int:
         """Write a batch, whose first event is `next_version`, to the last segment or to a new one.
@@ -63,10 +69,11 @@ class SegmentWriter:
             self._begin_segment(pieces, next_version)
         else:
             begin_bytes = segment.end_bytes
-            data = b"".join(pieces)
+            data = b"".join((self._note(), *pieces) if self._flushed_bytes > self._noted_bytes else pieces)
             self._write(self._fd, data, begin_bytes, segment.path)
             segment.index.note(next_version, begin_bytes)
             segment.end_bytes += len(data)
+            self._noted_bytes = self._flushed_bytes
         self.written_bytes += self._catalogue.last.end_bytes - begin_bytes
         self.changed = True
         self._prepare_room()
@@ -74,13 +81,23 @@ class SegmentWriter:
 
     def take_unsynced(self, version: int) -> Unsynced:
         """Return what was written since the last call; `version` is the last event of it."""
-        unsynced = Unsynced(tuple(self._finished_fds), self._fd, self._directory_changed, version, self.written_bytes)
+        unsynced = Unsynced(
+            tuple(self._finished_fds),
+            self._fd,
+            self._directory_changed,
+            version,
+            self.written_bytes,
+            self._catalogue.last,
+            self._catalogue.last.end_bytes,
+        )
         self._directory_changed = False
         self.changed = False
         return unsynced
 
     def synced(self, unsynced: Unsynced) -> None:
-        """Close the finished segments that have been flushed."""
+        """Close the finished segments that have been flushed, and note how far the last one has been."""
+        if unsynced.segment is self._catalogue.last:
+            self._flushed_bytes = unsynced.end_bytes
         for fd in unsynced.finished_fds:
             self._finished_fds.remove(fd)
             os.close(fd)
@@ -95,6 +112,9 @@ class SegmentWriter:
         for fd in (*self._finished_fds, self._fd):
             os.close(fd)
         self._finished_fds.clear()
+
+    def _note(self) -> bytes:
+        return encode_flushed_note(self._flushed_bytes)
 
     def _is_full(self, segment: Segment, next_version: int) -> bool:
         # A segment without an event can't be followed: the next one would get the same name.
@@ -135,7 +155,7 @@ class SegmentWriter:
     def _begin_segment(self, pieces: Sequence[bytes], next_version: int) -> None:
         path = self._directory / segment_name(next_version)
         header = encode_header(next_version, self._catalogue.last.end_bytes)
-        data = b"".join((header, *pieces))
+        data = b"".join((header, encode_flushed_note(0), *pieces))
         self._seal()
         fd = self._create(path)
         try:
@@ -150,6 +170,7 @@ class SegmentWriter:
         self._finished_fds.append(self._fd)
         self._fd = fd
         self._prepares_room = True
+        self._flushed_bytes = self._noted_bytes = 0
         self._directory_changed = True
         self._catalogue.add(Segment(path, next_version, len(data)))
 

@@ -13,7 +13,7 @@ from storage_backends.codec import FRAME_MAGIC, encode_batch
 from storage_backends.conformance import event, events, read_all, versions
 from storage_backends.errors import LogConfigurationError, LogDamagedError, LogError
 from storage_backends.file import FileLog, open_file_log_readonly
-from storage_backends.file.segment import HEADER_BYTES, encode_header, segment_name
+from storage_backends.file.segment import encode_header, segment_name
 from storage_backends.options import LogOptions
 from storage_backends.records import Outcome, Record
 
@@ -144,12 +144,12 @@ async def test_a_last_segment_without_an_event_tells_the_last_version_by_its_nam
 
 def flip_in_middle_of_last(place: Path) -> None:
     last = segments(place)[-1]
-    flip(last, frames(last)[0] + 20)
+    flip(last, frames(last)[1] + 20)
 
 
 def flip_in_length_of_last_segments_first_frame(place: Path) -> None:
     last = segments(place)[-1]
-    flip(last, frames(last)[0] + 7, 0x80)
+    flip(last, frames(last)[1] + 7, 0x80)
 
 
 def duplicated_frame_at_the_end(place: Path) -> None:
@@ -223,7 +223,8 @@ def missing_middle(place: Path) -> None:
 
 
 def flip_in_first(place: Path) -> None:
-    flip(segments(place)[0], HEADER_BYTES + 20)
+    first = segments(place)[0]
+    flip(first, frames(first)[1] + 20)
 
 
 def truncated_first(place: Path) -> None:
