@@ -7,6 +7,7 @@ most usual ones of libpq, and what it does not know it would send to the server 
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -103,6 +104,7 @@ def parse_url(url: str) -> Address:
             "channel_binding=require is not supported by the driver; use sslmode=verify-full, which also makes sure"
             " who the server is"
         )
+    _check_files(given)
     for name in _NOT_NEEDED:
         given.pop(name, None)
     fallback_name = given.pop("fallback_application_name", f"interceptor log {own['log_name']}")
@@ -143,6 +145,13 @@ def _one_by_one(netloc: str, given: dict[str, str]) -> list[tuple[str, dict[str,
     return [
         (netloc, {"host": name} | ({"port": port} if port else {})) for name, port in zip(names, ports, strict=True)
     ]
+
+
+def _check_files(given: dict[str, str]) -> None:
+    # The driver would say that a file is missing, and not which.
+    for name in ("sslrootcert", "sslcert", "sslkey", "sslcrl"):
+        if name in given and given[name] != "system" and not os.path.isfile(given[name]):
+            raise LogConfigurationError(f"{name}={given[name]}: there is no such file; correct it in the URL")
 
 
 def _check_names(log_name: str, schema: str) -> None:

@@ -21,7 +21,6 @@ from storage_backends.options import LogOptions
 from storage_backends.postgres.address import Address
 from storage_backends.postgres.buffer import Batch, Key, Uncommitted
 from storage_backends.postgres.commit import LogRow, commit
-from storage_backends.postgres.cursor import rows_begin
 from storage_backends.postgres.driver import Connection, Row
 from storage_backends.postgres.faults import RowsDamagedError
 from storage_backends.postgres.lock import (
@@ -67,7 +66,6 @@ class Ledger:
         self.facts: dict[str, Fact] = {}
         self.first_version = 1
         self.committed_first_version = 1
-        self.oldest_row_version = 0
         self.size_bytes = 0
         self.freed_bytes = 0
         self._epoch = 0
@@ -222,12 +220,9 @@ class Ledger:
     async def _check_rows(self, connection: Connection) -> None:
         """Compare the table with the log's row.  Raises LogDamagedError."""
         records = self.address.table("records")
-        ends = [
-            await connection.fetchrow(end_query(self.address, direction), self.log_id) for direction in ("ASC", "DESC")
-        ]
-        oldest, newest = ends
+        # The oldest row is not looked for: after a trimming, the dead rows before it may be a million.
+        newest = await connection.fetchrow(last_row_query(self.address), self.log_id)
         version, ordinal = self.committed
-        self.oldest_row_version = rows_begin(self.first_version) if oldest is None else oldest[0]
         everything_trimmed = self.first_version > version
         if newest is None:
             whole = everything_trimmed and (ordinal == 0 or version > 0)
@@ -259,12 +254,10 @@ class Ledger:
                 record_of(row, self.unseal)
 
 
-def end_query(address: Address, direction: str) -> str:
-    """Return what finds the first (ASC) or last (DESC) row's key: one look into the primary key."""
-    return (
-        f"SELECT version, ordinal FROM {address.table('records')} WHERE log_id = $1"
-        f" ORDER BY version {direction}, ordinal {direction} LIMIT 1"
-    )
+def last_row_query(address: Address) -> str:
+    """Return what finds the last row's key: one look into the primary key."""
+    records = address.table("records")
+    return f"SELECT version, ordinal FROM {records} WHERE log_id = $1 ORDER BY version DESC, ordinal DESC LIMIT 1"
 
 
 async def finish(ledger: Ledger, connection: Connection) -> None:

@@ -16,6 +16,8 @@ logger = logging.getLogger("storage_backends.postgres")
 TRIM_VERSIONS = 1_000
 """Versions deleted in one transaction: a fraction of a second of the server's time, and no long lock."""
 
+_UNKNOWN = 0
+
 
 class PostgresReader:
     """Implements LogReader.  It keeps a key and no records; readers of one log take turns on one session."""
@@ -48,10 +50,11 @@ class Trimmer:
         self._ledger = ledger
         self._side = side
         self._task: asyncio.Task[None] | None = None
+        self._begin = _UNKNOWN
 
     def request(self) -> None:
         """Delete what may be deleted by now, unless that is being done."""
-        if self._task is None and self._ledger.oldest_row_version < self._end:
+        if self._task is None and self._begin < self._end:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="trimming")
             self._task.add_done_callback(self._ended)
 
@@ -70,11 +73,16 @@ class Trimmer:
                 RETURNING coalesce(octet_length(head), 0) + coalesce(octet_length(body), 0)
                     + {ROW_OVERHEAD_BYTES} AS bytes)
             SELECT coalesce(sum(bytes), 0)::bigint FROM gone"""
-        while ledger.oldest_row_version < self._end:
-            end = min(ledger.oldest_row_version + TRIM_VERSIONS, self._end)
-            rows = await fetch(self._side, query, ledger.log_id, ledger.oldest_row_version, end)
+        if self._begin == _UNKNOWN:
+            # Once only: dead rows that nobody has vacuumed yet make this slow.
+            first = f"SELECT version FROM {ledger.address.table('records')} WHERE log_id = $1 ORDER BY version LIMIT 1"
+            rows = await fetch(self._side, first, ledger.log_id)
+            self._begin = rows[0][0] if rows else self._end
+        while self._begin < self._end:
+            end = min(self._begin + TRIM_VERSIONS, self._end)
+            rows = await fetch(self._side, query, ledger.log_id, self._begin, end)
             ledger.freed_bytes += rows[0][0]
-            ledger.oldest_row_version = end
+            self._begin = end
         self._side.drop()
 
     @property

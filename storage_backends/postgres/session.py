@@ -21,9 +21,11 @@ POOLER_PROBE_TIMEOUT_S = 2.0
 
 # A writer that vanished without a word gives its lock back after 10 + 3 * 5 seconds, one that was stopped in the
 # middle of a transaction after a minute.  Limits of the role or the database don't hold for these sessions.
+# Each query reads a primary key in its order; without statistics the planner would sort half of a new table for a page.
 _SETTINGS = """
 SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = '60s'; SET jit = off;
 SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;
+SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off;
 SET search_path = pg_catalog; SET standard_conforming_strings = on; SET default_transaction_isolation = 'read committed'
 """
 

@@ -78,7 +78,7 @@ class ReplicatedServer:
 
     def _popen(self, command: list[str]) -> subprocess.Popen[bytes]:
         with (self.directory / "server.log").open("ab") as output:
-            return subprocess.Popen(command, stdout=output, stderr=output, user=_user())
+            return subprocess.Popen(command, stdout=output, stderr=output, user=server_user())
 
     def _pids(self) -> list[int]:
         assert self._process is not None
@@ -100,7 +100,7 @@ async def primary_and_standby(**settings: str) -> AsyncIterator[tuple[Replicated
     if isinstance(found, str):
         pytest.skip(found)
     place = Path(tempfile.mkdtemp(prefix="pg-pair-"))
-    _give_away(place)
+    give_away(place)
     # A SIGKILL takes nothing out of the page cache, so the servers need not wait for the disk.
     primary = ReplicatedServer(found.programs, place / "primary", {"fsync": "off", **settings})
     source = f"host=127.0.0.1 port={primary.port} user=postgres application_name={STANDBY}"
@@ -129,12 +129,12 @@ def _pair(programs: Path) -> Path:
     """Make the directories of a stopped primary and its standby once: making them is what takes time."""
     place = Path(tempfile.mkdtemp(prefix="pg-pair-"))
     atexit.register(shutil.rmtree, place, ignore_errors=True)
-    _give_away(place)
+    give_away(place)
 
     def run(program: str, *arguments: str) -> None:
         # pg_ctl's server would keep a pipe open.
         subprocess.run(
-            [str(programs / program), *arguments], check=True, stdout=subprocess.DEVNULL, timeout=60, user=_user()
+            [str(programs / program), *arguments], check=True, stdout=subprocess.DEVNULL, timeout=60, user=server_user()
         )
 
     primary = ("-D", str(place / "primary"))
@@ -148,8 +148,9 @@ def _pair(programs: Path) -> Path:
     return place
 
 
-def _give_away(place: Path) -> None:
-    user = _user()
+def give_away(place: Path) -> None:
+    """Make it the server's."""
+    user = server_user()
     if user is not None:
         shutil.chown(place, user)
 
@@ -161,10 +162,9 @@ def url_of(*servers: ReplicatedServer, log_name: str, **parameters: str) -> str:
     return f"postgresql://postgres@{hosts}/postgres?target_session_attrs=read-write&log_name={log_name}{more}"
 
 
-def _user() -> str | None:
-    """The server refuses to run as root; the wheel has made a user for that case."""
+def server_user() -> str | None:
+    """The server refuses to run as root; the wheel or Debian's package has made a user for that case."""
     if os.geteuid() != 0:
         return None
-    with contextlib.suppress(KeyError):
-        return pwd.getpwnam("pgserver").pw_name
-    return None
+    known = {user.pw_name for user in pwd.getpwall()}
+    return next((name for name in ("pgserver", "postgres") if name in known), None)

@@ -10,7 +10,7 @@ import pytest
 from storage_backends.conformance import event, events, read_all, synced, versions
 from storage_backends.errors import LogConfigurationError, LogDamagedError, LogGapError, LogUnavailableError
 from storage_backends.postgres.address import parse_url
-from storage_backends.postgres.ledger import end_query
+from storage_backends.postgres.ledger import last_row_query
 from storage_backends.postgres.log import PostgresLog
 from storage_backends.postgres.view import PostgresView, list_logs, open_view
 from storage_backends.records import Outcome
@@ -152,19 +152,20 @@ async def test_the_logs_of_a_schema_are_listed(server: Server) -> None:  # noqa:
 
 
 async def test_pages_and_bounds_are_looked_up_in_the_index(server: Server) -> None:  # noqa: F811
-    """Opening and seeking cost the same whatever the table's length: no plan reads it through."""
+    """Opening and seeking cost the same whatever the table's length, even before the server has any statistics."""
     url = server.url(schema="planned")
     async with opened(url) as log:
         await append(log, 1, 5000)
-    await query(server, "ANALYZE planned.records")
     view = await open_view(url)
     cursor = view.reader(4000)._cursor
     page = literal(cursor._query, (view.log_id, *cursor.after, *view.end, 100, 1 << 20))
-    bounds = literal(end_query(parse_url(url), "DESC"), (view.log_id,))
+    bounds = literal(last_row_query(parse_url(url)), (view.log_id,))
     for sql in (page, bounds):
-        lines = [row[0] for row in await query(server, f"EXPLAIN {sql}")]
+        async with view._side.lock:
+            plan = await (await view._side.connection()).fetch(f"EXPLAIN {sql}")
+        lines = [row[0] for row in plan]
         assert any("records_pkey" in line for line in lines), lines
-        assert not any("Seq Scan" in line or "Sort" in line for line in lines), lines
+        assert not any("Seq Scan" in line or "Sort" in line or "Bitmap" in line for line in lines), lines
     view.close()
 
 
