@@ -1,4 +1,4 @@
-"""Unmodified clients see through the interceptor what they see directly: curl, requests, httpx, aiohttp, Go, Node, wrk."""
+"""Clients see through the interceptor what they see directly: curl, requests, httpx, aiohttp, Go, Node, wrk."""
 
 from __future__ import annotations
 
