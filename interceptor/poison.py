@@ -3,6 +3,10 @@
 Under suspicion for a death are the events that the target may have been working on: the first of each lane that was
 sent and not answered.  After a death the suspects are delivered one at a time over all lanes, which makes the blame of
 the next death exact.
+
+That an event was under way at each death proves nothing where somebody else kills, always at the same moment of a
+recovery.  So before the delivery that may be its last, the incarnation must live for a while without it: longer than
+those before it have lived with it.  If it dies in that time, the event is acquitted.
 """
 
 from __future__ import annotations
@@ -11,6 +15,14 @@ from collections.abc import Sequence
 
 from interceptor.delivery import Delivery
 
+# Delivered one at a time after a death, and altogether: each costs a round trip in every recovery that follows.
+SUSPECTS_OF_A_DEATH_MAX = 32
+SUSPECTS_MAX = 96
+# How long the target must live without a suspect: at least, at most, and as a multiple of its longest life with it.
+TRIAL_MIN_S = 0.25
+TRIAL_MAX_S = 2.0
+TRIAL_LIVES = 2.0
+
 
 class PoisonWatch:
     """Counts deaths running by the events that were being answered."""
@@ -18,21 +30,38 @@ class PoisonWatch:
     def __init__(self, quarantine_after: int) -> None:
         self._quarantine_after = quarantine_after
         self._deaths: dict[int, int] = {}
+        self._longest_life_s = 0.0
+        self._on_trial = False
         # Versions to be delivered one at a time.
         self.serial: set[int] = set()
 
-    def died_with(self, sent_unanswered: Sequence[Delivery], suspects: Sequence[Delivery]) -> int | None:
+    def pause_s(self, version: int) -> float:
+        """Return how long the target must live before it gets this event, with nothing else under way."""
+        deaths = self._deaths.get(version, 0)
+        self._on_trial = 0 < deaths == self._quarantine_after - 1
+        if not self._on_trial:
+            return 0.0
+        return min(max(TRIAL_MIN_S, TRIAL_LIVES * self._longest_life_s), TRIAL_MAX_S)
+
+    def died_with(
+        self, sent_unanswered: Sequence[Delivery], suspects: Sequence[Delivery], lived_s: float = 0.0
+    ) -> int | None:
         """Note a death; return the version to quarantine, if it has come to that.
 
-        With a single suspect the ones behind it were in its lane, and are delivered one at a time as well: that costs
-        little there, and the target may have begun them.
+        `lived_s`: from the target's return to its death in a recovery.  With a single suspect the ones behind it were
+        in its lane, and are delivered one at a time as well: the target may have begun them.
         """
+        on_trial, self._on_trial = self._on_trial, False
         if not sent_unanswered:
+            if on_trial:
+                self._deaths = {}
             return None
         versions = [delivery.event.version for delivery in suspects]
+        again = any(version in self._deaths for version in versions)
+        self._longest_life_s = max(lived_s, self._longest_life_s) if again else lived_s
         self._deaths = {version: self._deaths.get(version, 0) + 1 for version in versions}
         alone = len(versions) == 1
-        self.serial.update(delivery.event.version for delivery in (sent_unanswered if alone else suspects))
+        self._suspect(sent_unanswered if alone else suspects)
         if not alone or self._deaths[versions[0]] < self._quarantine_after:
             return None
         return self._deaths.popitem()[0]
@@ -40,4 +69,11 @@ class PoisonWatch:
     def survived(self) -> None:
         """The target holds everything again."""
         self._deaths = {}
+        self._on_trial = False
         self.serial = set()
+
+    def _suspect(self, deliveries: Sequence[Delivery]) -> None:
+        added = {delivery.event.version for delivery in deliveries[:SUSPECTS_OF_A_DEATH_MAX]}
+        self.serial |= added
+        if len(self.serial) > SUSPECTS_MAX:
+            self.serial = added

@@ -92,8 +92,9 @@ class Projection:
         reader = journal.reader(min(from_version, journal.last_version + 1))
         try:
             progress = await self._projector.catch_up(
-                reader, from_version, lambda: journal.last_version, self._quarantined.versions, serial
-            )
+                reader, from_version, lambda: journal.last_version, self._quarantined.versions, serial,
+                self._quarantined.poison.pause_s,
+            )  # fmt: skip
         finally:
             reader.close()
         for outcome in progress.comparison.take_first_outcomes():
@@ -145,11 +146,14 @@ class Projection:
 
     def lost(self, sent: Sequence[Delivery] = ()) -> None:
         """The incarnation is over, `sent` was taken back from its lanes: blame what it has not answered."""
+        # A life that was served in says nothing of how long a recovery must be watched.
+        lived_s = monotonic() - self.target_back_s if self._machine.state is State.PROJECTING else 0.0
         self._machine.apply(Cause.TARGET_LOST)
         self._standing.uncertain = None
         self._projector.keep(sent)
         unanswered = [*sent, *self._projector.take_back()]
-        self._quarantined.blame(sorted(unanswered, key=lambda delivery: delivery.event.version))
+        unanswered.sort(key=lambda delivery: delivery.event.version)
+        self._quarantined.blame(unanswered, lived_s)
 
     def will_not_be_answered(self, versions: Sequence[int]) -> None:
         """A living target has closed the connection on these."""

@@ -240,12 +240,13 @@ class Projector:
         to_version: Callable[[], int],
         skip: Container[int],
         serial: Container[int] = (),
+        pause_s: Callable[[int], float] = lambda version: 0.0,
     ) -> Progress:
         """Deliver from_version … to_version() from the log, and wait for every answer.
 
         `to_version` is asked again at the end: it may grow meanwhile.  Versions in `skip` (quarantined) are left out,
-        those in `serial` are delivered one at a time.  Raises TargetLostError when `interrupt` was called, and the
-        log's errors.
+        those in `serial` are delivered one at a time, after a pause of `pause_s(version)`.  Raises TargetLostError when
+        `interrupt` was called, and the log's errors.
         """
         progress = self.progress = Progress(from_version, to_version())
         self._next_version = from_version
@@ -257,7 +258,7 @@ class Projector:
                 # Only now: the log may have grown while it was read, and what was read does not come again.
                 progress.to_version = to_version()
                 if records:
-                    await self._deliver_records(records, progress, skip, serial)
+                    await self._deliver_records(records, progress, skip, serial, pause_s)
                     if not self._only_outcomes_left(progress):
                         continue
                 await self._until(lambda: self.pending == 0)
@@ -290,8 +291,9 @@ class Projector:
         return self._next_version > progress.to_version
 
     async def _deliver_records(
-        self, records: list[Record], progress: Progress, skip: Container[int], serial: Container[int]
-    ) -> None:
+        self, records: list[Record], progress: Progress, skip: Container[int], serial: Container[int],
+        pause_s: Callable[[int], float],
+    ) -> None:  # fmt: skip
         batch: list[Delivery] = []
         comparison, to_version = progress.comparison, progress.to_version
         for record in records:
@@ -304,7 +306,7 @@ class Projector:
                     progress.skipped += 1
                     comparison.leave_out(version)
                 elif version in serial:
-                    await self._deliver_serially(batch, record, progress)
+                    await self._deliver_serially(batch, record, progress, pause_s)
                     batch = []
                 else:
                     batch.append(self._delivery_of(record, progress))
@@ -332,12 +334,33 @@ class Projector:
             lambda: self.pending < self._replay_events_max and self._pending_bytes < self._replay_bytes_max
         )
 
-    async def _deliver_serially(self, before: list[Delivery], event: Event, progress: Progress) -> None:
+    async def _deliver_serially(
+        self, before: list[Delivery], event: Event, progress: Progress, pause_s: Callable[[int], float]
+    ) -> None:
         if before:
             self._send(before)
         await self._until(lambda: self.pending == 0)
+        await self._pause(pause_s(event.version))
         self._send([self._delivery_of(event, progress)])
         await self._until(lambda: self.pending == 0)
+
+    async def _pause(self, seconds: float) -> None:
+        if seconds == 0.0:
+            return
+        if not self.lanes[0].connected:
+            # A death shows by a connection that breaks.
+            self.lanes[0].connect()
+        ended = asyncio.Event()
+
+        def end() -> None:
+            ended.set()
+            self._wake()
+
+        timer = asyncio.get_running_loop().call_later(seconds, end)
+        try:
+            await self._until(ended.is_set)
+        finally:
+            timer.cancel()
 
     def _send_down_the_lane(self, batch: Sequence[Delivery]) -> None:
         self.lanes[0].send(batch)

@@ -32,12 +32,12 @@ class Quarantined:
         if isinstance(quarantined, list):
             self.versions.update(version for version in quarantined if isinstance(version, int))
 
-    def blame(self, unanswered: Sequence[Delivery]) -> None:
-        """The target died with these sent and unanswered: quarantine one of them, if it has come to that."""
+    def blame(self, unanswered: Sequence[Delivery], lived_s: float) -> None:
+        """The target died with these sent and unanswered, so long into its recovery: quarantine one, if it must be."""
         if unanswered:
             first, last = unanswered[0].event.version, unanswered[-1].event.version
             logger.info("the target died with the events %d to %d unanswered", first, last)
-        guilty = self.poison.died_with(unanswered, self._projector.suspects(unanswered))
+        guilty = self.poison.died_with(unanswered, self._projector.suspects(unanswered), lived_s)
         if guilty is not None:
             self._quarantine(guilty)
 

@@ -223,10 +223,10 @@ class SmallDisk:
 
 
 @contextlib.contextmanager
-def mounted_disk(directory: Path) -> Iterator[SmallDisk]:
+def mounted_disk(directory: Path, size_mib: int = 4) -> Iterator[SmallDisk]:
     """A small disk, mounted for so long.  Raises DiskUnavailableError."""
     directory.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(directory)]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size_mib}m", "tmpfs", str(directory)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:

@@ -41,7 +41,7 @@ class Plan:
         words = [self.kind.name, "supervised" if self.supervised else "restarted from outside"]
         if not self.supervised:
             words.append("on-unclean wait" if self.wait_on_unclean else "on-unclean assume-applied")
-        words += ["1 s hold window"] * self.short_hold + ["disk of 4 MiB"] * self.small_disk
+        words += ["1 s hold window"] * self.short_hold + ["small disk"] * self.small_disk
         return ", ".join(words)
 
 

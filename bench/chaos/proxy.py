@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from bench.processes import Child, free_port
 
 ADMIN_TIMEOUT_S = 40.0
 POLL_S = 0.02
+HELD = "held"
 INTERCEPTOR = (sys.executable, "-m", "interceptor")
 
 
@@ -91,6 +93,15 @@ class Proxy:
                     await asyncio.sleep(POLL_S)
         except TimeoutError:
             raise ProxyError(f"not Active within {timeout_s:g} s; its last state: {seen}") from None
+
+    async def until_held(self, timeout_s: float) -> dict[str, Any]:
+        """Return its state once everything is held.  Raises ProxyError."""
+        deadline_s = time.monotonic() + timeout_s
+        while (seen := await self.state())["reason"] != HELD:
+            if time.monotonic() > deadline_s:
+                raise ProxyError(f"not held within {timeout_s:g} s; its last state: {seen}")
+            await asyncio.sleep(POLL_S)
+        return seen
 
 
 async def ask(port: int, method: str, target: str) -> dict[str, Any]:

@@ -26,6 +26,8 @@ from storage_backends.records import Event
 ACTIVE_TIMEOUT_S = 60.0
 CLIENTS_TIMEOUT_S = 70.0
 PAUSE_S = 0.02
+# More than the log of a run takes, so that only the fault fills it.
+DISK_MIB = 48
 
 
 class World:
@@ -40,7 +42,7 @@ class World:
         log = directory / "log"
         self.small_disk: SmallDisk | None = None
         if plan.small_disk:
-            self.small_disk = self._stack.enter_context(mounted_disk(directory / "disk"))
+            self.small_disk = self._stack.enter_context(mounted_disk(directory / "disk", DISK_MIB))
             log = self.small_disk.directory / "log"
         self._log_url = f"file://{log}"
         self.disk = FaultyDisk(compiled_library(directory), log, directory / "triggers")
@@ -138,7 +140,8 @@ class World:
         """Hold and drain; look whether the target holds exactly what the version says, and goes on holding it."""
         await self.proxy.set_state("Waiting")
         try:
-            state = await self.proxy.state()
+            # Asked for while there is no target, it comes about once the next one is in step.
+            state = await self.proxy.until_held(ACTIVE_TIMEOUT_S)
             first = await self.journal()
             # Longer than the slowest order (control.SLOW_S): what was not drained shows.
             await asyncio.sleep(0.2)
@@ -163,7 +166,7 @@ class World:
         await self.settle()
         # What clients have left behind may still be under way.
         await self.proxy.set_state("Waiting")
-        state = await self.proxy.state()
+        state = await self.proxy.until_held(ACTIVE_TIMEOUT_S)
         history.final = _final_state(await self.journal())
         history.quarantined = state["quarantined"]
         if state["uncertain"] is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from interceptor.poison import PoisonWatch
+from interceptor.poison import SUSPECTS_MAX, SUSPECTS_OF_A_DEATH_MAX, TRIAL_MAX_S, TRIAL_MIN_S, PoisonWatch
 from tests.interceptor.fakes import FakeDelivery, event
 
 
@@ -60,6 +60,41 @@ def test_suspects_of_several_deaths_are_remembered_until_the_target_survives() -
     died_in_lanes(watch, 7, 8)
     assert watch.serial == {4, 5, 7, 8}
     assert [died_in_lanes(watch, 7), died_in_lanes(watch, 7)] == [None, 7]
+
+
+def test_an_event_is_condemned_only_by_a_target_that_has_lived_without_it() -> None:
+    """Somebody who kills at the same moment of each recovery must not cost an innocent event its place (rule 3)."""
+    watch = PoisonWatch(3)
+    assert [died(watch, 7, 8), watch.pause_s(7), died(watch, 7)] == [None, 0.0, None]
+    assert watch.pause_s(8) == 0.0
+    assert watch.pause_s(7) == TRIAL_MIN_S
+    assert died(watch) is None, "it died while the suspect was kept from it"
+    assert [died(watch, 7), died(watch, 7)] == [None, None]
+    assert watch.pause_s(7) == TRIAL_MIN_S
+    assert died(watch, 7) == 7
+
+
+def test_the_trial_lasts_longer_than_the_lives_with_the_suspect() -> None:
+    watch = PoisonWatch(3)
+    suspect = [FakeDelivery(event(7))]
+    watch.died_with(suspect, suspect, 0.5)
+    watch.died_with(suspect, suspect, 0.2)
+    assert watch.pause_s(7) == 1.0
+    assert watch.died_with(suspect, suspect, 60.0) == 7
+    watch.died_with(suspect, suspect, 60.0)
+    watch.died_with(suspect, suspect, 60.0)
+    assert watch.pause_s(7) == TRIAL_MAX_S
+
+
+def test_one_death_makes_so_many_suspects_at_most() -> None:
+    """Rule 7 for time: each suspect costs a round trip, and the recovery must end within the hold window."""
+    watch = PoisonWatch(3)
+    died(watch, *range(1, 1_000))
+    assert watch.serial == set(range(1, SUSPECTS_OF_A_DEATH_MAX + 1))
+    for first in range(1_000, 100_000, 1_000):
+        died(watch, *range(first, first + 900))
+        assert first in watch.serial
+        assert len(watch.serial) <= SUSPECTS_MAX
 
 
 def test_the_next_culprit_needs_deaths_of_its_own() -> None:

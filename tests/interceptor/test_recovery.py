@@ -136,6 +136,26 @@ async def test_an_event_that_kills_the_target_again_and_again_is_quarantined() -
         assert rig.plane.sequencer.outstanding_events == 0
 
 
+async def test_an_event_that_happens_to_be_under_way_when_somebody_kills_in_step_is_not_quarantined() -> None:
+    """Rule 3: three deaths running with the same first event, and it is innocent: the killer comes without it, too."""
+    detector = FakeDetector()
+
+    async def script(connection: Connection) -> None:
+        if connection.number <= 5:
+            await connection.requests()
+            connection.write(ok(b"/a"))
+            await asyncio.sleep(0.02)
+            detector.identity = f"life-{connection.number + 1}"
+            connection.reset()
+            return
+        await connection.echo()
+
+    async with recovering(script, detector=detector, quarantine_after=3) as rig:
+        await rig.active()
+        assert await rig.answered(rig.request("/a", "/innocent")) == [200, 200]
+        assert rig.recovery.quarantined.versions == set()
+
+
 async def test_the_innocent_neighbours_of_a_deadly_event_are_not_quarantined() -> None:
     """After a death with several under way the suspects go one at a time, which makes the blame exact."""
     detector = FakeDetector()
