@@ -16,6 +16,7 @@ from log_checks import KILLS, Restartable, check_end, post, refusal_to_start, re
 from support import Processes, Server, free_port, wait_until
 from test_kills import check_exact
 
+from tests.storage_backends.replicated_servers import STANDBY, ReplicatedServer, primary_and_standby, url_of
 from tests.storage_backends.test_postgres_server import Server as Database
 from tests.storage_backends.test_postgres_server import frozen_ends, server  # noqa: F401
 
@@ -27,7 +28,7 @@ WHERE l.name = $1 AND kind = 0 ORDER BY version
 """
 
 
-async def kept(server: Database, log_name: str) -> list[str]:  # noqa: F811
+async def kept(server: Database | ReplicatedServer, log_name: str) -> list[str]:  # noqa: F811
     """Return the operations in the database's table, by a connection of its own; their versions have no gap."""
     connection = await asyncpg.connect(server.dsn)
     try:
@@ -134,6 +135,24 @@ async def test_while_the_database_is_away_strict_answers_nobody(
         clients.seen.acknowledged += seen_late.acknowledged
     await check_end(processes, interceptor, target, clients)
     assert await kept(server, how) == applied(target)
+
+
+async def test_a_failover_to_a_synchronous_standby_loses_nothing(processes: Processes) -> None:
+    """The primary dies of SIGKILL under load, its standby is promoted: everybody is answered, by the same order."""
+    async with primary_and_standby(synchronous_standby_names=STANDBY) as (primary, standby):
+        target = start_counter(processes)
+        url = url_of(primary, standby, log_name="failover")
+        interceptor = Restartable(processes, target, "--log", url)
+        await interceptor.start()
+        clients = Clients(interceptor, CLIENTS)
+        await clients.acknowledged(200)
+        primary.kill()
+        await until_everybody_waits(interceptor)
+        assert interceptor.state()["versions"]["durable"] == len(clients.seen.acknowledged)
+        await standby.fetch("SELECT pg_promote()")
+        await clients.acknowledged(200)
+        await check_end(processes, interceptor, target, clients)
+        assert await kept(standby, "failover") == applied(target)
 
 
 @pytest.mark.usefixtures("frozen_ends")
