@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 from dataclasses import dataclass
 
 from case import Case
 from recording import READERS, Read, RecordingTarget
 from support import SOCKET_TIMEOUT_S, Server
+
+_LAST_CHUNK = re.compile(rb"(?s)(?:\A|\r\n)0\r\n(?:.*\r\n)?\r\n\Z")
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ def judge(proxy: Server, target: RecordingTarget, case: Case) -> Verdict:
     target.take()
     with socket.create_connection((proxy.host, proxy.port), timeout=SOCKET_TIMEOUT_S) as connection:
         received = []
-        with contextlib.suppress(ConnectionError):
+        # A proxy may have refused, answered and closed before everything was sent.
+        with contextlib.suppress(OSError):
             connection.sendall(case.data)
             connection.shutdown(socket.SHUT_WR)
         with contextlib.suppress(ConnectionError):
@@ -75,3 +79,27 @@ def statuses_of(data: bytes, first_to_head: bool) -> tuple[int, ...]:
         else:
             data = b""
     return tuple(found)
+
+
+def judge_answer(proxy: Server, number: int) -> str:
+    """Ask a target that answers /N with the answer case N, and return what the client is left with."""
+    received = []
+    with socket.create_connection((proxy.host, proxy.port), timeout=SOCKET_TIMEOUT_S) as connection:
+        connection.sendall(b"GET /%d HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % number)
+        with contextlib.suppress(ConnectionError):
+            while data := connection.recv(65_536):
+                received.append(data)
+    head, _, content = b"".join(received).partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/"):
+        return "closed"
+    status = head.split(b"\r\n", 1)[0].split(None, 2)[1].decode()
+    return status if status != "200" else f"200, {_state_of(head.lower(), content)}"
+
+
+def _state_of(head: bytes, content: bytes) -> str:
+    """Whether a client that reads by the framing of the head has all of it."""
+    if b"transfer-encoding:" in head:
+        return "whole" if _LAST_CHUNK.search(content) else "cut"
+    if b"content-length:" in head:
+        return "whole" if content in (b"hello", b"World") else "cut"
+    return "until the end of the connection"

@@ -11,17 +11,19 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "system"))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from asking import Verdict, judge
+from answer_cases import ANSWERS, CUT
+from asking import Verdict, judge, judge_answer
 from case import Case
 from framing_cases import FRAMING
 from head_cases import HEADS
 from proxies import OTHERS, start_other, start_ours
 from recording import RecordingTarget
+from scripted import Connection, ScriptedTarget, path_of
 from support import Processes
 
 PAGE = Path(__file__).parents[2] / "docs" / "smuggling.md"
 CASES = [*FRAMING, *HEADS]
-INTRODUCTION = """# Hostile requests: Interceptor, nginx, HAProxy
+INTRODUCTION = """# Hostile requests and answers: Interceptor, nginx, HAProxy
 
 Written by `python tests/hostile/table.py`; our column is checked by `tests/hostile/`. Each case is sent on a connection
 of its own, whose sending side then ends, to each proxy in front of the same strict target (h11) that keeps every byte.
@@ -38,6 +40,15 @@ are configured as `bench/subjects.py` says, without hardening. Compared: {versio
 """
 
 
+ANSWERS_INTRODUCTION = """## Hostile answers
+
+What the client is left with where the target answers so, and ends the connection. `whole`: an answer that is complete
+by its own framing; `cut`: the connection ended before that, which a client can tell; `until the end of the connection`:
+it can't.
+Where we say `cut or 502`, the head was sound and may have left before the content was seen not to be.
+"""
+
+
 def verdicts_of(name: str, processes: Processes, directory: Path) -> dict[str, Verdict]:
     """Return each case's verdict of one proxy: `recorded`, or one of OTHERS."""
     target = RecordingTarget()
@@ -49,6 +60,30 @@ def verdicts_of(name: str, processes: Processes, directory: Path) -> dict[str, V
         return {case.name: judge(proxy, target, case) for case in CASES}
     finally:
         target.close()
+
+
+def answers_seen(name: str, processes: Processes, directory: Path) -> list[str]:
+    """Return what a client is left with of each answer case, through one proxy."""
+    target = ScriptedTarget(_answer_and_end)
+    try:
+        if name in OTHERS:
+            proxy = start_other(processes, target, name, directory)
+        else:
+            proxy = start_ours(processes, target, name)
+        return [judge_answer(proxy, number) for number in range(len(ANSWERS))]
+    finally:
+        target.close()
+
+
+def _answer_and_end(connection: Connection) -> None:
+    # It ends behind each case: other proxies wait long for the rest of what they don't understand.
+    number = path_of(connection.head() or b"GET /")[1:]
+    if number.isdigit():
+        connection.send(ANSWERS[int(number)].data)
+
+
+def ours_of_answer(content: bytes | None) -> str:
+    return "502" if content is None else "cut or 502" if content is CUT else "200, whole"
 
 
 def rows(columns: list[dict[str, Verdict]]) -> list[str]:
@@ -69,11 +104,15 @@ def main() -> None:
         processes = Processes(Path(directory))
         try:
             columns = [verdicts_of(name, processes, Path(directory)) for name in ["recorded", *OTHERS]]
+            others = [answers_seen(name, processes, Path(directory)) for name in OTHERS]
         finally:
             processes.end_all()
     versions = f"{_version(['nginx', '-v'])}, {_version(['haproxy', '-v'])}"
     head = ["| case | known from | Interceptor | nginx | HAProxy |", "|---|---|---|---|---|"]
-    PAGE.write_text(INTRODUCTION.format(versions=versions) + "\n" + "\n".join([*head, *rows(columns)]) + "\n")
+    requests = "\n".join([*head, *rows(columns)])
+    seen = [(case, ours_of_answer(case.content), *texts) for case, *texts in zip(ANSWERS, *others, strict=True)]
+    answers = "\n".join([*head, *(f"| {case.name} | {case.origin} | {' | '.join(texts)} |" for case, *texts in seen)])
+    PAGE.write_text(f"{INTRODUCTION.format(versions=versions)}\n{requests}\n\n{ANSWERS_INTRODUCTION}\n{answers}\n")
 
 
 if __name__ == "__main__":

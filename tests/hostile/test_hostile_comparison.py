@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from answer_cases import ANSWERS
 from asking import Verdict
 from proxies import OTHERS
 from support import Processes
-from table import CASES, PAGE, row, verdicts_of
+from table import CASES, PAGE, ours_of_answer, row, verdicts_of
 
 # Valid by the RFC that is named, and refused by both: other reasons than where a message ends.
 VALID_ALL_THE_SAME = {
@@ -36,9 +37,12 @@ def test_what_both_refuse_we_refuse(others: dict[str, dict[str, Verdict]]) -> No
 
 def test_the_page_shows_our_verdicts() -> None:
     """docs/smuggling.md is of these cases: our column says what `ours` says, which the other tests hold us to."""
-    lines = PAGE.read_text().splitlines()
+    requests, _, answers = PAGE.read_text().partition("## Hostile answers")
+    lines = requests.splitlines()
     shown = {line.split(" | ")[0].removeprefix("| "): line for line in lines if line.startswith("| ")}
     expected = {case.name: row(case, [" ".join(map(str, case.ours)) or "closed"]) for case in CASES}
     for name, text in expected.items():
         assert shown.get(name, "").startswith(text), f"{name}: run python tests/hostile/table.py"
     assert set(shown) - set(expected) == {"case"}
+    for each in ANSWERS:
+        assert f"\n| {each.name} | {each.origin} | {ours_of_answer(each.content)} | " in answers, each.name
