@@ -42,10 +42,15 @@ class Connection:
 
     def reset(self) -> None:
         """Cut without a word: the peer gets RST, not FIN."""
-        connected = self.writer.get_extra_info("socket")
-        if connected is not None and connected.fileno() >= 0:
-            connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.writer.transport.abort()
+        reset(self.writer)
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Cut without a word: the peer gets RST, not FIN."""
+    connected = writer.get_extra_info("socket")
+    if connected is not None and connected.fileno() >= 0:
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 class ScriptedTarget:
@@ -57,13 +62,16 @@ class ScriptedTarget:
         self._tasks: list[asyncio.Task[None]] = []
         self.connections: list[Connection] = []
         self.address = Address("127.0.0.1", 0)
+        self._life = 1
+        self.listens = True
+        self._writers: list[asyncio.StreamWriter] = []
 
     @property
     def asked(self) -> list[list[str]]:
         return [connection.asked for connection in self.connections]
 
     async def __aenter__(self) -> ScriptedTarget:
-        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", self.address.port)
+        self._server = await asyncio.start_server(self._accepted_in(self._life), "127.0.0.1", self.address.port)
         self.address = Address("127.0.0.1", self._server.sockets[0].getsockname()[1])
         return self
 
@@ -83,16 +91,36 @@ class ScriptedTarget:
 
     def reset_all(self) -> None:
         """Cut every connection, as the end of a process does."""
-        for connection in self.connections:
-            connection.reset()
+        for writer in self._writers:
+            reset(writer)
+        self._writers.clear()
 
-    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._tasks.append(asyncio.get_running_loop().create_task(self._run(reader, writer)))
+    def restart(self) -> None:
+        """Die and come back at once (only while it `listens`); connections not accepted yet go with the socket."""
+        assert self._server is not None
+        self._server.close()
+        self.reset_all()
+        self._life += 1
+        self.listens = False
+        listening = socket.create_server(("127.0.0.1", self.address.port), backlog=100)
+        self._tasks.append(asyncio.get_running_loop().create_task(self._listen(listening)))
 
-    async def _run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _listen(self, listening: socket.socket) -> None:
+        self._server = await asyncio.start_server(self._accepted_in(self._life), sock=listening)
+        self.listens = True
+
+    def _accepted_in(self, life: int) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]:
+        def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self._writers.append(writer)
+            self._tasks.append(asyncio.get_running_loop().create_task(self._run(life, reader, writer)))
+
+        return accepted
+
+    async def _run(self, life: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             # A connection that asks for nothing, to see whether the target is ready, is not the script's.
-            if data := await reader.read(1 << 24):
+            data = await reader.read(1 << 24)
+            if data and life == self._life:
                 reader.feed_data(data)
                 connection = Connection(len(self.connections) + 1, reader, writer)
                 self.connections.append(connection)
