@@ -75,7 +75,8 @@ class Checkpoints:
         )  # fmt: skip
         self.taker = Taker(
             self.engine, self.artefacts, self.catalogue, machine, hold, self._journal, standing,
-            self._options.app_version, self._limits.checkpoint_timeout_s, close_connections,
+            self._options.app_version, self._limits.checkpoint_timeout_s,
+            self._limits.checkpoint_store_timeout_s, close_connections,
         )  # fmt: skip
 
     async def open(self) -> None:

@@ -47,6 +47,7 @@ class Taker:
         standing: Standing,
         app_version: str | None,
         timeout_s: float,
+        store_timeout_s: float,
         close_connections: Callable[[], Awaitable[None]],
     ) -> None:
         self._engine = engine
@@ -58,6 +59,7 @@ class Taker:
         self._standing = standing
         self._app_version = app_version
         self._timeout_s = timeout_s
+        self._store_timeout_s = store_timeout_s
         self._close_connections = close_connections
 
     async def take(self) -> Checkpoint:
@@ -118,7 +120,7 @@ class Taker:
     async def _complete(self, draft: Draft, entry: Checkpoint, finish: Finish) -> Checkpoint:
         """Publish the artefact, make the log durable, and only then tell the catalogue."""
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._store_timeout_s):
                 captured = await finish()
                 stored = await asyncio.to_thread(self._artefacts.publish, draft)
                 if stored is not None:
@@ -130,7 +132,7 @@ class Taker:
                 await self._journal.make_durable()
         except TimeoutError:
             raise CheckpointError(
-                f"{draft.id} could not be stored within {self._timeout_s:g} s (checkpoint_timeout_s)"
+                f"{draft.id} could not be stored within {self._store_timeout_s:g} s (checkpoint_store_timeout_s)"
             ) from None
         except OSError as error:
             raise CheckpointError(f"{draft.id} can't be stored in {self._artefacts.directory}: {error}") from error

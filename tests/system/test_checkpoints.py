@@ -8,13 +8,15 @@ import os
 import random
 import signal
 import subprocess
+import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from counting import Clients, applied, apply, counter_command, digest_of, start_counter
+from faulty_disk import SmallDisk, mounted_disk
 from support import (
     PYTHON,
     ROOT,
@@ -143,7 +145,7 @@ async def test_a_damaged_artefact_is_skipped_and_the_one_before_it_used(
     clients = Clients(interceptor, 2)
     for _ in range(3):
         await clients.acknowledged(20)
-        assert "http-" in await asyncio.to_thread(command_line, interceptor)
+        await asyncio.to_thread(ask, interceptor, "POST", "/checkpoint")
     await clients.acknowledged(20)
     await clients.finish()
     entries = ask(interceptor, "GET", "/checkpoint")
@@ -196,3 +198,42 @@ async def test_a_copy_and_the_live_target_begin_where_the_operator_says(
     assert ask(interceptor, "POST", "/reproject?from=1")["from"] == 1
     assert digest_of(copy) == digest_of(target)
     os.kill(interceptor.state()["target"]["pid"], 0)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with mounted_disk(tmp_path / "disk") as disk:
+        yield disk
+
+
+async def test_a_full_disk_takes_no_checkpoint_and_nothing_else(
+    processes: Processes, start_interceptor: StartInterceptor, tmp_path: Path, small_disk: SmallDisk
+) -> None:
+    """The checkpoints' own disk is full: each request is answered, nothing is trimmed, and room helps at once."""
+    target = start_counter(processes)
+    interceptor = start_interceptor(
+        target, "--log", f"file://{tmp_path}/log", *HTTP, "--checkpoint-dir", f"{small_disk.directory}/checkpoints",
+        "--retain", "checkpoints:1", "--segment-bytes-max", "1000",
+    )  # fmt: skip
+    clients = Clients(interceptor, 5)
+    await clients.acknowledged(50)
+    while small_disk.fill():
+        pass
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        await asyncio.to_thread(ask, interceptor, "POST", "/checkpoint")
+    assert "No space left on device" in json.load(refused.value)["detail"]
+    await clients.acknowledged(50)
+    assert interceptor.state()["versions"]["first"] == 1
+    assert not list((small_disk.directory / "checkpoints").glob("http-*"))
+    small_disk.make_room()
+    assert (await asyncio.to_thread(ask, interceptor, "POST", "/checkpoint"))["verified"]
+    seen = await clients.finish()
+    assert (seen.refused, seen.broken, seen.wrong) == ([], [], [])
+    assert interceptor.state()["versions"]["first"] > 1
+
+
+async def test_a_signal_asks_for_a_checkpoint(start_interceptor: StartInterceptor, processes: Processes) -> None:
+    interceptor = start_interceptor(start_counter(processes))
+    assert interceptor.process is not None
+    interceptor.process.send_signal(signal.SIGUSR1)
+    wait_until(lambda: ask(interceptor, "GET", "/checkpoint"), "the checkpoint")
