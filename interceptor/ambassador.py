@@ -393,7 +393,9 @@ class Ambassador:
 
     def _check_deadlines(self) -> None:
         self.admission.expire()
-        self.projector.refuse_overdue(monotonic() - self.settings.limits.answer_timeout_s)
+        overdue_s = monotonic() - self.settings.limits.answer_timeout_s
+        self.projector.refuse_overdue(overdue_s)
+        self.gate.refuse_overdue(overdue_s)
         if self._lane_watch is not None:
             self._lane_watch.look(self.gate.answered_version)
         self._deadlines = asyncio.get_running_loop().call_later(DEADLINES_S, self._check_deadlines)
@@ -421,6 +423,11 @@ class Ambassador:
         if self.machine.state is State.FAILED:
             return False
         deadline_s = monotonic() + self.settings.limits.drain_timeout_s
+        if self.sequencer.blocked:
+            # What the log has refused can't be drained, and nothing of it happened.
+            self.admission.refuse_all(
+                "the log takes no records, and the ambassador is shutting down; nothing was recorded"
+            )
         try:
             await self.listener.wait_until_quiet(deadline_s)
             await self.hold.take("shutdown")

@@ -123,6 +123,20 @@ class ReleaseGate:
             elif isinstance(release, _PassageRelease):
                 release.drop()
 
+    def refuse_overdue(self, arrived_before_s: float) -> None:
+        """Answer 504 to those that have waited too long for their events to become durable, which they still may."""
+        waiting = self._waiting
+        if not waiting or not _is_overdue(waiting[0][2], arrived_before_s):
+            return
+        for version, _, release in waiting:
+            if isinstance(release, _Release | _StreamRelease) and _is_overdue(release, arrived_before_s):
+                self.counters.limits_reached["answer_timeout_s"] += 1
+                release.exchange.refuse(
+                    504, f"event {version} was delivered, but the log has not made it durable within answer_timeout_s"
+                )
+                release.exchange.refused = True
+                release.give_room_back()
+
     @staticmethod
     def _refuse_undurable(exchange: RecordedExchange, error: LogError) -> None:
         if not exchange.refused:
@@ -154,12 +168,14 @@ class _Release:
 
     def give_room_back(self) -> None:
         self._sequencer.outstanding_bytes -= len(self.data)
+        self.data = b""
 
     def __call__(self) -> None:
+        data = self.data
         self.give_room_back()
         client = self.exchange.client
         if client is not None and not self.exchange.refused:
-            client.answer_whole(self.exchange, self.data)
+            client.answer_whole(self.exchange, data)
 
 
 class _StreamRelease:
@@ -171,8 +187,12 @@ class _StreamRelease:
         self.exchange = exchange
         self.stream = stream
 
+    def give_room_back(self) -> None:
+        """What the stream keeps has limits of its own."""
+
     def __call__(self) -> None:
-        self.stream.release()
+        if not self.exchange.refused:
+            self.stream.release()
 
 
 class _PassageRelease:
@@ -186,3 +206,10 @@ class _PassageRelease:
 
     def __call__(self) -> None:
         self._release()
+
+
+def _is_overdue(release: Callable[[], None], arrived_before_s: float) -> bool:
+    # What stands before an unrecorded passage is as old as that.
+    if not isinstance(release, _Release | _StreamRelease):
+        return True
+    return release.exchange.arrived_s < arrived_before_s and not release.exchange.refused

@@ -7,7 +7,7 @@
             return MyLog(f"mine:{place}")
 
 It needs pytest and pytest-asyncio.  `place` is a fresh directory for each test; opening the same place again, after a
-close, must bring the same log back where `survives_close` says so.
+close, must bring the same log back where `survives_close` says so.  `start` is awaited here (docs/log-backends.md).
 """
 
 from __future__ import annotations

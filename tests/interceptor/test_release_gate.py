@@ -243,3 +243,22 @@ async def test_a_client_that_left_does_not_keep_the_event_from_its_outcome(plane
     plane.journal.flush_outcomes()
     assert records_of(plane.backend, Outcome) == [Outcome(1, 200, 1, 3)]
     assert client.output == b""
+
+
+async def test_an_answer_whose_event_does_not_become_durable_in_time_is_a_504(plane: DataPlane) -> None:
+    """Rule 7: no client waits for a hung disk without an end; the answer itself never leaves (rule 2)."""
+    overdue, fresh = FakeClient(), FakeClient()
+    await deliver(plane, overdue, fresh)
+    settle(plane, 0)
+    settle(plane, 1)
+    plane.delivered[1].arrived_s = plane.delivered[0].arrived_s + 10
+    plane.gate.refuse_overdue(plane.delivered[0].arrived_s + 5)
+    plane.gate.refuse_overdue(plane.delivered[0].arrived_s + 5)
+    assert overdue.status == 504
+    assert b"durable" in overdue.output
+    assert plane.counters.limits_reached["answer_timeout_s"] == 1
+    assert fresh.output == b""
+    plane.backend.complete()
+    assert b"done" not in overdue.output
+    assert fresh.output == ok(b"done")
+    assert plane.sequencer.outstanding_bytes == 0
