@@ -226,3 +226,58 @@ def test_answers_that_we_accept_h11_accepts(data: bytes, to_head_request: bool) 
             assert _h11_content(connection) == (body, fields_of(reader.trailers))
     except MessageError:
         pass
+
+
+class _HttptoolsAnswer:
+    """Collects what httptools says of one answer."""
+
+    def __init__(self, data: bytes) -> None:
+        self.body = b""
+        self.fields: Fields = []
+        self.trailers: Fields = []
+        self.heads = 0
+        parser = httptools.HttpResponseParser(self)
+        parser.feed_data(data)
+        self.seen = (parser.get_status_code(), self.fields, self.body, self.trailers)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        (self.trailers if self.heads else self.fields).append((name.lower(), value.rstrip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        self.heads += 1
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+
+def h11_reads_answer(data: bytes) -> tuple[int, Fields, bytes, Fields]:
+    """Return status, fields, content and trailers of the one answer that data is, read to the connection's end."""
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
+    connection.send(h11.Request(method="GET", target="/", headers=[("Host", "a")]))
+    connection.send(h11.EndOfMessage())
+    connection.receive_data(data)
+    connection.receive_data(b"")
+    head = connection.next_event()
+    assert isinstance(head, h11.Response), head
+    body, trailers = _h11_content(connection)
+    return head.status_code, list(head.headers), body, trailers
+
+
+@settings(max_examples=150)
+@given(answers())
+def test_answers_that_are_passed_on_say_the_same(message: Message) -> None:
+    """Only fields that end here differ, and framing by close becomes chunked; h11 and httptools read it alike."""
+    reader = AnswerReader(HEAD_BYTES_MAX)
+    reader.feed(message.data)
+    answer = reader.read_head(False)
+    assert answer is not None
+    body = reader.read_piece()
+    assert reader.complete or reader.end_of_stream()
+    out = answer.head + body
+    if answer.framing is not Framing.LENGTH:
+        out = answer.head[:-2] + b"Transfer-Encoding: chunked\r\n\r\n" + encode_whole(body, reader.trailers)
+    status, fields, content, trailers = h11_reads_answer(out)
+    assert _HttptoolsAnswer(out).seen == (status, fields, content, trailers)
+    before = h11_reads_answer(message.data)
+    kept, kept_before = ([field for field in each if field[0] not in _CHANGED] for each in (fields, before[1]))
+    assert (status, kept, content, trailers) == (before[0], kept_before, message.body, before[3])
