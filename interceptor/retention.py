@@ -70,7 +70,7 @@ class Retention:
         behind = [entry for entry in stateful if base is not None and entry.version < base.version]
         kept = [entry for entry in stateful if entry not in behind]
         beyond: list[Checkpoint] = []
-        while len(kept) > checkpoints_max:
+        while len(kept) > max(checkpoints_max, self.checkpoints or 0):
             beyond.append(kept.pop(self._most_dispensable(kept)))
         return [*behind, *beyond, *marks[:-CHECKPOINTS_KEPT]]
 

@@ -115,7 +115,7 @@ class Restoring:
                 f"{self._app_version or 'unknown'} (--app-version)"
             )
         if self._losses.get(checkpoint.id, 0) >= ATTEMPTS_MAX:
-            return f"the target was lost {ATTEMPTS_MAX} times while it was given back"
+            return "giving it back has failed before, or has cost the target its life twice"
         try:
             await asyncio.to_thread(self._artefacts.verify, checkpoint)
         except ArtefactDamagedError as error:
@@ -154,6 +154,8 @@ class Restoring:
                 f"there is none that can be used{why}"
             )
         if first > 1:
+            # Whoever restarts the target after this wants every one of them tried again.
+            self._losses.clear()
             raise NotPossibleNowError(
                 f"the log begins at version {first}, what is before it was trimmed or dropped, and no checkpoint at "
                 f"version {first - 1} or behind can be used{why}"

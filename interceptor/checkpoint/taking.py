@@ -69,6 +69,7 @@ class Taker:
         """
         if self._machine.state not in (State.ACTIVE, State.HELD):
             raise NotPossibleNowError(f"the state is {self._machine.state.value}: there is no target to checkpoint")
+        self._refuse_in_doubt()
         number = await asyncio.to_thread(self._artefacts.next_number)
         number = max([number, *(entry.number + 1 for entry in self._catalogue.entries)])
         blackout = Blackout()
@@ -76,6 +77,7 @@ class Taker:
         await self._hold.take(HOLD)
         try:
             self._refuse_unless_held()
+            self._refuse_in_doubt()
             draft = self._artefacts.draft(f"{self._engine.name}-{number}", self._journal.last_version)
             incarnation, taken_s = self._standing.identity, time()
             try:
@@ -160,6 +162,15 @@ class Taker:
             task.cancel()
             gone.cancel()
             await asyncio.gather(task, gone, return_exceptions=True)
+
+    def _refuse_in_doubt(self) -> None:
+        """A state of which it is unknown what it holds is no checkpoint (design rule 4)."""
+        doubt = self._standing.uncertain
+        if doubt is not None and self._engine.holds_state:
+            raise NotPossibleNowError(
+                f"whether the target has applied the events {doubt[0]} to {doubt[1]} is unknown, so its state is no "
+                "checkpoint: restart the target, which makes it exact"
+            )
 
     def _refuse_unless_held(self) -> None:
         if self._machine.state is not State.HELD:

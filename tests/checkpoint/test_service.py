@@ -116,6 +116,15 @@ async def test_a_target_that_dies_while_its_state_is_taken(tmp_path: Path) -> No
         assert (await at.control("GET", "/checkpoint")).json == []
 
 
+async def test_a_target_in_doubt_is_not_checkpointed(tmp_path: Path) -> None:
+    """Rule 4: nobody knows whether its state holds exactly 1…n."""
+    async with checkpointing(Stateful(), tmp_path) as at:
+        await at.send("/a", "/b")
+        at.ambassador.recovery.standing.doubt(2, 2, 1)
+        answer = await at.control("POST", "/checkpoint")
+        assert (answer.status, "events 2 to 2 is unknown" in answer.text) == (409, True)
+
+
 async def test_the_log_is_trimmed_behind_checkpoints_and_then_needs_them(tmp_path: Path) -> None:
     """Rule 8: after trimming, a projection from 1 is refused with the reason."""
     target = Stateful()

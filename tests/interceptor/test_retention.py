@@ -86,6 +86,11 @@ def test_without_a_policy_the_number_of_checkpoints_is_bounded_nevertheless() ->
     assert Retention.parse("all").superfluous(marks, 0, 3) == marks[:2]
 
 
+def test_as_many_are_kept_as_the_policy_names() -> None:
+    catalogue = [entry(version) for version in range(1, 8)]
+    assert Retention.parse("checkpoints:5").superfluous(catalogue, 0, 3) == [entry(1), entry(2)]
+
+
 def test_under_a_duration_those_stay_that_leave_the_smallest_gaps() -> None:
     """Else, with many checkpoints, none would ever grow old enough to trim the log behind it."""
     policy = Retention.parse("time:1h")
