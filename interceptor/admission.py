@@ -33,6 +33,8 @@ class Admission:
         self._held_bytes = 0
         self._open = False
         self._refuse_all: str | None = None
+        # What is said to those who come before the next open(), and why, where they are not held.
+        self._refuse_closed: tuple[str, str] | None = None
         sequencer.on_unblocked = self._admit_held
 
     @property
@@ -75,6 +77,9 @@ class Admission:
         if self._refuse_all is not None:
             self._refuse(exchange, self._refuse_all, "failed")
             return
+        if self._refuse_closed is not None and not self._open:
+            self._refuse(exchange, *self._refuse_closed)
+            return
         self._held[exchange] = None
         self._held.move_to_end(exchange, last=False)
         self._held_bytes += exchange.size_bytes
@@ -85,11 +90,18 @@ class Admission:
     def open(self) -> None:
         """The state is Active: the held ones follow in the order in which they came."""
         self._open = True
+        self._refuse_closed = None
         self._admit_held()
 
     def close(self) -> None:
         """Hold what comes from now on."""
         self._open = False
+
+    def refuse_while_closed(self, detail: str, why: str) -> None:
+        """Answer 503 to what is held and to what comes before the next open()."""
+        self._refuse_closed = (detail, why)
+        while self._held:
+            self._refuse(self._take(), detail, why)
 
     def refuse_all(self, reason: str) -> None:
         """Answer everything that is held, and everything that comes, with 503."""
@@ -140,6 +152,8 @@ class Admission:
             self._counters.limits_reached["in_flight_events_max" if full else "in_flight_bytes_max"] += 1
         if self._refuse_all is not None:
             self._refuse(exchange, self._refuse_all, "failed")
+        elif self._refuse_closed is not None and not self._open:
+            self._refuse(exchange, *self._refuse_closed)
         elif len(self._held) >= limits.hold_requests_max:
             self._counters.limits_reached["hold_requests_max"] += 1
             self._refuse(exchange, f"{limits.hold_requests_max} requests are held already", "full")

@@ -16,6 +16,7 @@ from interceptor.counters import Counters
 from interceptor.distribution import distribution, lane_count
 from interceptor.errors import ConfigurationError, DrainTimeoutError, NotPossibleNowError
 from interceptor.hold import Hold
+from interceptor.hold_policy import HoldPolicy
 from interceptor.journal import Journal
 from interceptor.lane import Lane
 from interceptor.lane_watch import LaneWatch
@@ -127,11 +128,13 @@ class Ambassador:
         )
         self.admission = Admission(self.sequencer, self.passages, limits, self.counters)
         self.passages.admission = self.admission
+        self._hold_policy = HoldPolicy(self.admission, limits, self.counters, dry_run=settings.hold_dry_run)
         self.recovery = Recovery(
             self.machine, self.journal, self.projector, self.detector, readiness, self.serving, self.supervisor, limits,
             self.counters, settings.on_unclean, self.checkpoints.restoring, settings.on_divergence,
         )  # fmt: skip
         self.recovery.on_defect = self._defect
+        self.recovery.standing.holding = lambda: (self.admission.held, self.admission.oldest_held_s)
         if settings.tag_requests:
             self.passages.clean_head = without_tags
         self.passages.on_target_unreachable = self.recovery.target_unreachable
@@ -282,6 +285,16 @@ class Ambassador:
             Tagger().tagged if self.settings.tag_requests else plain, self._ignores_divergence,
         )  # fmt: skip
 
+    def unquarantine(self, version: int) -> dict[str, object]:
+        """Let the next incarnation get a quarantined event again.  Raises NotPossibleNowError."""
+        self._refuse_if_failed()
+        self.recovery.quarantined.release(version)
+        return {
+            "version": version,
+            "quarantined": sorted(self.recovery.quarantined.versions),
+            "detail": "the next incarnation gets it, in its place; the present one has lived without it",
+        }
+
     def describe(self) -> dict[str, object]:
         """Return what `GET /state` shows."""
         recovery, sequencer = self.recovery, self.sequencer
@@ -371,6 +384,8 @@ class Ambassador:
 
     def _state_changed(self, old: State, new: State, cause: Cause) -> None:
         logger.debug("%s → %s: %s", old.name, new.name, cause.value)
+        if cause is Cause.IN_STEP:
+            self._hold_policy.recovered()
         if new is State.ACTIVE:
             self._was_active = True
             # Not before: until then the order of the last run says which events may be in doubt.
@@ -383,6 +398,8 @@ class Ambassador:
         elif old is State.ACTIVE:
             self.admission.close()
         if new is State.AWAITING:
+            if self._was_active:
+                self._hold_policy.target_lost()
             self.passages.close_idle()
         for lane in self.projector.lanes:
             lane.draining = False

@@ -55,6 +55,9 @@ class Counters:
         "quarantined",
         "recoveries",
         "recovery",
+        "recovery_hold",
+        "recovery_projection",
+        "recovery_target_back",
         "refused",
         "replayed",
         "request",
@@ -91,6 +94,9 @@ class Counters:
         self.spill_events = Histogram(SPILL_BUCKETS_EVENTS)
         self.spill_bytes = Histogram(SPILL_BUCKETS_BYTES)
         self.recovery = Histogram(RECOVERY_BUCKETS_S)
+        self.recovery_target_back = Histogram(RECOVERY_BUCKETS_S)
+        self.recovery_projection = Histogram(RECOVERY_BUCKETS_S)
+        self.recovery_hold = Histogram(RECOVERY_BUCKETS_S)
         self.detection = Histogram(DETECTION_BUCKETS_S)
         self.checkpoint_blackout = Histogram(RECOVERY_BUCKETS_S)
         self.checkpoints = 0

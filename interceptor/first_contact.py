@@ -45,6 +45,11 @@ class FirstContact:
         Raises NotPossibleNowError where an operator must decide, and what `Projection.project` raises.
         """
         journal = self._journal
+        if journal.facts.get("projecting") == self._standing.identity:
+            raise NotPossibleNowError(
+                "we were stopped while the log was projected into this target: what it holds of it is unknown. Restart "
+                "the target, or say `interceptor state Active` to take it as it is"
+            )
         if journal.last_version == 0:
             self._note_older_target()
         if journal.last_version == 0 or self._is_the_one_in_step():

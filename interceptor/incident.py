@@ -44,12 +44,19 @@ class Incident:
 
 @dataclass(frozen=True)
 class RecoveryRecord:
-    """One recovery: times are monotonic, in seconds."""
+    """One recovery: `…_s` are monotonic times and durations in seconds.  `held`: when the target was in step."""
 
     incident: Incident
     target_back_s: float
     ended_s: float
     progress: Progress
+    held: int
+    longest_hold_s: float
+
+    @property
+    def target_back_after_s(self) -> float:
+        """From the incident until the target was ready."""
+        return self.target_back_s - self.incident.at_s
 
     @property
     def total_s(self) -> float:
@@ -62,18 +69,22 @@ class RecoveryRecord:
             "cause": self.incident.reason,
             "at": round(time(), 3),
             "detected_after_s": round(self.incident.detected_after_s, 6),
-            "target_back_after_s": round(self.target_back_s - self.incident.at_s, 6),
+            "target_back_after_s": round(self.target_back_after_s, 6),
             "total_s": round(self.total_s, 6),
+            "held": self.held,
+            "longest_hold_s": round(self.longest_hold_s, 6),
             **self.progress.as_json(),
         }
 
     def log(self) -> None:
-        """Write it as one line, and one more for each of the first divergences."""
-        comparison = self.progress.comparison
+        """Write it as one line; machines find its parts under `recovery`."""
+        record = self.as_json()
+        # They have lines of their own.
+        del record["first_divergences"]
         logger.warning(
             "recovered from: %s; the target was back after %.3f s, %d events were projected in %.3f s, %d diverged",
-            self.incident.reason, self.target_back_s - self.incident.at_s, self.progress.answered,
-            self.progress.seconds, comparison.divergences,
+            self.incident.reason, self.target_back_after_s, self.progress.answered, self.progress.seconds,
+            self.progress.comparison.divergences, extra={"recovery": record},
         )  # fmt: skip
 
 

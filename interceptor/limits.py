@@ -67,6 +67,9 @@ class Limits:
     connect_timeout_s: float = _seconds(5.0, "a connection attempt to the target")
     ready_timeout_s: float = _seconds(60.0, "a target that is there and not ready; then it is restarted, or reported")
     lane_idle_max_s: float = _seconds(1.0, "an idle lane; it is replaced before its next use")
+    recovery_min_interval_s: float = _seconds(
+        0.0, "from a recovery to a death for which requests are held; after less they are answered 503"
+    )
     drain_timeout_s: float = _seconds(30.0, "a drain; then the hold is taken back, or the shutdown goes on without")
     quarantine_after: int = _limit(3, "deaths with the same event as the first unanswered; then it is quarantined")
     checkpoint_bytes_max: int = _limit(4096 * MIB, "state that a checkpoint takes; more is given up, none is taken")

@@ -88,6 +88,9 @@ class Projection:
         # Behind an event that was passed over it is the same incarnation, which holds all before it.
         passed_over = self._passed_over_version
         from_version = passed_over + 1 if passed_over else await self._starting_point.prepare(asked_version)
+        if self._supervisor is None and not self._detector.awaits_connection:
+            # What we supervise dies with us.
+            self._standing.projecting()
         serial = self._never_answered.union(self._quarantined.poison.serial)
         reader = journal.reader(min(from_version, journal.last_version + 1))
         try:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from interceptor.counters import Counters
 from interceptor.delivery import Delivery
+from interceptor.errors import NotPossibleNowError
 from interceptor.journal import Journal
 from interceptor.poison import PoisonWatch
 from interceptor.projector import Projector
 
 logger = logging.getLogger(__name__)
 
+RELEASED = "unquarantined"
 REASON = "the target died each time while this event was the first unanswered one"
+
+
+def not_quarantined(version: int, quarantined: Collection[int]) -> str:
+    """Say that there is nothing to release."""
+    those = ", ".join(map(str, sorted(quarantined))) or "none"
+    return f"event {version} is not quarantined; quarantined are: {those}"
 
 
 class Quarantined:
@@ -40,6 +48,15 @@ class Quarantined:
         guilty = self.poison.died_with(unanswered, self._projector.suspects(unanswered), lived_s)
         if guilty is not None:
             self._quarantine(guilty)
+
+    def release(self, version: int) -> None:
+        """The next incarnation gets it again.  Raises NotPossibleNowError if it is not quarantined."""
+        if version not in self.versions:
+            raise NotPossibleNowError(not_quarantined(version, self.versions))
+        self.versions.remove(version)
+        self._journal.append_mark(RELEASED, self._journal.last_version, event=version)
+        self._journal.store_fact("quarantined", [*sorted(self.versions)])
+        logger.warning("event %d is taken out of quarantine: the next incarnation gets it", version)
 
     def _quarantine(self, version: int) -> None:
         logger.error("event %d is quarantined: %s", version, REASON)

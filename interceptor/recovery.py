@@ -277,10 +277,15 @@ class Recovery:
 
     def _report(self, incident: Incident, progress: Progress) -> None:
         counters = self._counters
-        record = RecoveryRecord(incident, self._projection.target_back_s, monotonic(), progress)
+        record = RecoveryRecord(
+            incident, self._projection.target_back_s, monotonic(), progress, *self.standing.held_at_return
+        )
         counters.replayed += progress.replayed
         counters.recoveries += 1
         counters.recovery.observe(record.total_s)
+        counters.recovery_target_back.observe(record.target_back_after_s)
+        counters.recovery_projection.observe(progress.seconds)
+        counters.recovery_hold.observe(record.longest_hold_s)
         self.standing.last_recovery = record.as_json()
         record.log()
 

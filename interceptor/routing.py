@@ -13,7 +13,9 @@ from storage_backends.records import Event
 
 # RFC 9110 §9.2.1
 SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
-ADMIN_PATHS = frozenset({b"/state", b"/checkpoint", b"/reproject", b"/metrics", b"/healthz", b"/readyz"})
+ADMIN_PATHS = frozenset(
+    {b"/state", b"/checkpoint", b"/reproject", b"/unquarantine", b"/metrics", b"/healthz", b"/readyz"}
+)
 
 
 class Route(Enum):

@@ -53,6 +53,7 @@ class Settings:
     on_unclean: OnUnclean = OnUnclean.ASSUME_APPLIED
     ready_path: str | None = None
     tag_requests: bool = False
+    hold_dry_run: bool = False
     on_divergence: OnDivergence = OnDivergence.REPORT
     divergence_ignore: Sequence[str] = ()
     command: Sequence[str] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import time
 
 from interceptor.counters import Counters
@@ -24,6 +24,9 @@ class Standing:
         # What an operator should know, though nothing stands still for it.
         self.note: str | None = None
         self.last_recovery: dict[str, object] | None = None
+        # How many requests are held, and the longest of them for how many seconds.
+        self.holding: Callable[[], tuple[int, float]] = _nothing_held
+        self.held_at_return = (0, 0.0)
         self._journal = journal
         self._counters = counters
 
@@ -31,17 +34,21 @@ class Standing:
         """The incarnation holds every event of the log: remember which one it is, also for our next start."""
         journal = self._journal
         assert self.identity is not None
+        self.held_at_return = self.holding()
         self.incarnations += 1
         self.since_s = time()
-        if journal.facts.get("clean_stop") is not None:
-            journal.store_fact("clean_stop", None)
-        if journal.facts.get("serving") != self.serving:
-            journal.store_fact("serving", self.serving)
-        if journal.facts.get("incarnation") != self.identity:
-            # Stored together with the next: what this incarnation had got when it was in step.
-            journal.facts["in_step_version"] = journal.last_version
+        is_another = journal.facts.get("incarnation") != self.identity
+        known = {"clean_stop": None, "projecting": None, "serving": self.serving, "incarnation": self.identity}
+        if any(journal.facts.get(name) != value for name, value in known.items()):
+            journal.facts.update(known)
             journal.store_fact("incarnation", self.identity)
+        if is_another:
             journal.append_mark("incarnation", journal.last_version, identity=self.identity)
+
+    def projecting(self) -> None:
+        """From now on the incarnation holds a part of the log only; our next start must not begin again with it."""
+        if self._journal.facts.get("projecting") != self.identity:
+            self._journal.store_fact("projecting", self.identity)
 
     def doubt(self, low: int, high: int, events: int) -> None:
         """It is not known whether the incarnation has applied the events from `low` to `high`."""
@@ -52,3 +59,8 @@ class Standing:
 def versions_of(deliveries: Sequence[Delivery]) -> list[int]:
     """Return the versions of what was delivered, as they come."""
     return [delivery.event.version for delivery in deliveries]
+
+
+def _nothing_held() -> tuple[int, float]:
+    """Nobody is asked yet."""
+    return 0, 0.0

@@ -58,6 +58,7 @@ def make_app(ambassador: Ambassador) -> web.Application:
     app.router.add_get("/state", endpoints.get_state)
     app.router.add_post("/state", endpoints.post_state)
     add_checkpoint_routes(app, ambassador)
+    app.router.add_post("/unquarantine", endpoints.post_unquarantine)
     app.router.add_post("/reproject", endpoints.post_reproject)
     app.router.add_get("/metrics", endpoints.get_metrics)
     app.router.add_get("/healthz", endpoints.get_healthz)
@@ -81,6 +82,12 @@ class _Endpoints:
         else:
             await self._ambassador.set_active()
         return web.json_response(self._ambassador.describe())
+
+    async def post_unquarantine(self, request: web.Request) -> web.Response:
+        version = _version(request, "version")
+        if version is None:
+            raise ConfigurationError("version= names the event to take out of quarantine")
+        return web.json_response(self._ambassador.unquarantine(version))
 
     async def post_reproject(self, request: web.Request) -> web.StreamResponse:
         from_version, to_version = _version(request, "from"), _version(request, "to")

@@ -176,7 +176,7 @@ class _AmbassadorCollector(Collector):
         )
         yield _histogram("interceptor_hold_seconds", "How long requests were held.", counters.hold_time)
         ended = CounterMetricFamily("interceptor_holds_ended", "Holds by how they ended.", labels=["reason"])
-        for reason in ("drained", "full", "expired", "client_gone", "failed"):
+        for reason in ("drained", "full", "expired", "client_gone", "failed", "too_soon", "dry_run"):
             ended.add_metric([reason], counters.holds_ended[reason])
         yield ended
         yield GaugeMetricFamily(
@@ -196,6 +196,12 @@ class _AmbassadorCollector(Collector):
         counters = ambassador.counters
         yield CounterMetricFamily("interceptor_recoveries", "Recoveries.", value=counters.recoveries)
         yield _histogram("interceptor_recovery_seconds", "From a death to Active again.", counters.recovery)
+        yield _histogram(
+            "interceptor_recovery_target_seconds", "From a death to a target that is ready.",
+            counters.recovery_target_back,
+        )  # fmt: skip
+        yield _histogram("interceptor_recovery_projection_seconds", "Projecting the log.", counters.recovery_projection)
+        yield _histogram("interceptor_recovery_hold_seconds", "The longest hold of each.", counters.recovery_hold)
         yield _histogram("interceptor_detection_seconds", "From a lost lane to the verdict.", counters.detection)
         yield CounterMetricFamily("interceptor_replayed_events", "Delivered again.", value=counters.replayed)
         yield CounterMetricFamily(

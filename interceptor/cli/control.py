@@ -103,6 +103,11 @@ def reproject_command(
             click.echo(f"    {divergence['request']}")
 
 
+def release_live(version: int, admin: str, admin_token_file: Path | None) -> None:
+    """Ask a running ambassador to take an event out of quarantine.  Raises ControlError."""
+    Control(admin, read_token(admin_token_file)).call("POST", "/unquarantine", version=version)
+
+
 def _follow(lines: Iterator[dict[str, Any]]) -> dict[str, Any]:
     """Draw progress until the last line, and return that."""
     with click.progressbar(length=0, label="projecting", show_pos=True) as bar:

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from interceptor.cli.control import release_live
 from interceptor.cli.log_keys import new_key_command
 from interceptor.logview.filters import Filters
 from interceptor.logview.importing import import_file
@@ -26,6 +27,7 @@ from interceptor.logview.options import (
     redaction_from,
     redaction_options,
 )
+from interceptor.logview.releasing import release_event
 from interceptor.logview.repair_text import describe
 from interceptor.logview.running import OutputGroup, progress_bar, run
 from interceptor.logview.selection import facts_of, opened_source, selected
@@ -260,6 +262,31 @@ def import_command(log_url: str, key_file: Path | None, file: Path, allow_redact
     path = None if str(file) == "-" else file
     count = run(import_file(path, log_url, allow_redacted=allow_redacted, key_file=key_file), log_url)
     click.echo(f"{count} events imported into {shown_url(log_url)}")
+
+
+@log_group.command("unquarantine")
+@log_option
+@click.argument("version", type=click.IntRange(min=1))
+@click.option(
+    "--admin", metavar="HOST:PORT", help="Ask a running interceptor at its admin, instead of opening the log."
+)
+@click.option("--admin-token-file", type=click.Path(path_type=Path), help="File with the bearer token.")
+def unquarantine_command(
+    log_url: str, key_file: Path | None, version: int, admin: str | None, admin_token_file: Path | None
+) -> None:
+    """Let the target get event VERSION again, which was quarantined because the target died of it.
+
+    It takes effect with the next incarnation, which gets the event in its place. Repair the application first. A log in
+    use is refused: name the running interceptor's --admin then.
+
+    \b
+    Example: interceptor log unquarantine 17 --admin 127.0.0.1:8002
+    """
+    if admin is not None:
+        release_live(version, admin, admin_token_file)
+    else:
+        run(release_event(log_url, key_file, version), log_url)
+    click.echo(f"event {version} is taken out of quarantine; the next incarnation of the target gets it")
 
 
 @log_group.command("repair")

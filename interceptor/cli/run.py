@@ -177,6 +177,11 @@ def parse_order(_context: click.Context, _parameter: click.Parameter, text: str)
     help="Routes whose answers differ for good reasons: they are not compared in a replay. May be repeated.",
 )
 @click.option(
+    "--hold-dry-run",
+    is_flag=True,
+    help="Hold nothing while the target is away: answer 503, and count what it would be.",
+)
+@click.option(
     "--tag-requests",
     is_flag=True,
     help="Tell the application each request's version and time, and that it is a replay, by fields Interceptor-….",
@@ -235,6 +240,7 @@ def _settings(options: dict[str, Any]) -> Settings:
         on_unclean=OnUnclean(options["on_unclean"]),
         ready_path=options["ready_path"],
         tag_requests=options["tag_requests"],
+        hold_dry_run=options["hold_dry_run"],
         on_divergence=OnDivergence(options["on_divergence"]),
         divergence_ignore=options["divergence_ignore"],
         command=options["command"],

@@ -77,7 +77,8 @@ class Joiner:
                     joined.outcome = record
             elif type(record) is Quarantine:
                 joined = waiting.get(record.version)
-                if joined is not None:
+                # Where it was released since, the fact has it no more.
+                if joined is not None and joined.quarantine is not None:
                     joined.quarantine = record.reason
         self._seen_version = version
         return self._leave() if waiting else []

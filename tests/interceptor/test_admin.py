@@ -281,3 +281,13 @@ async def test_a_target_that_dies_during_the_drain_is_not_checkpointed() -> None
         await asyncio.gather(sending, return_exceptions=True)
         assert answer.status in (409, 502)
         assert at.ambassador.checkpoints.catalogue.entries == []
+
+
+async def test_an_event_that_is_not_quarantined_can_not_be_taken_out_of_it() -> None:
+    async with running() as at:
+        at.ambassador.recovery.quarantined.versions.add(7)
+        refused = await at.control("POST", "/unquarantine?version=3")
+        assert refused.status == 409
+        assert "quarantined are: 7" in refused.json["detail"]
+        assert (await at.control("POST", "/unquarantine")).status == 400
+        assert (await at.control("POST", "/unquarantine?version=7")).json["quarantined"] == []

@@ -131,3 +131,17 @@ async def test_a_target_that_is_restarted_while_it_is_parked_is_projected() -> N
         await rig.parked()
         detector.identity = "life-2"
         await rig.machine.wait_for(lambda state: state.public == "Active", 0.5)
+
+
+async def test_a_target_that_holds_a_part_of_the_log_only_is_not_begun_again_with() -> None:
+    """Rule 3: we were killed while it was projected into; another incarnation gets everything."""
+    detector = FakeDetector("life-2")
+    backend = known(3)
+    backend.facts["projecting"] = "life-2"
+    async with recovering(backend=backend, detector=detector) as rig:
+        assert "stopped while the log was projected into this target" in await rig.parked()
+        assert rig.target.asked == []
+        detector.identity = "life-3"
+        await rig.active()
+        assert rig.target.asked == [["GET /1", "GET /2", "GET /3"]]
+        assert rig.backend.facts["projecting"] is None
