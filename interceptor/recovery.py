@@ -62,6 +62,7 @@ class Recovery:
         on_divergence: OnDivergence = OnDivergence.REPORT,
     ) -> None:
         self.standing = Standing(journal, counters)
+        self.standing.dies_with_us = supervisor is not None
         self.quarantined = Quarantined(journal, projector, counters, limits.quarantine_after)
         self.on_defect: Callable[[str], None] = _ignore
         self._machine = machine
@@ -142,6 +143,7 @@ class Recovery:
 
     async def stop(self) -> None:
         """End."""
+        self.standing.stop()
         await self._tasks.cancel_all()
 
     async def _run(self) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from time import time
 
 from interceptor.counters import Counters
 from interceptor.delivery import Delivery
 from interceptor.journal import Journal
+
+STORED_AFTER_S = 0.25
 
 
 class Standing:
@@ -24,6 +27,9 @@ class Standing:
         # What an operator should know, though nothing stands still for it.
         self.note: str | None = None
         self.last_recovery: dict[str, object] | None = None
+        # We supervise it: it never outlives us.
+        self.dies_with_us = False
+        self._storing: asyncio.TimerHandle | None = None
         # How many requests are held, and the longest of them for how many seconds.
         self.holding: Callable[[], tuple[int, float]] = _nothing_held
         self.held_at_return = (0, 0.0)
@@ -41,9 +47,19 @@ class Standing:
         known = {"clean_stop": None, "projecting": None, "serving": self.serving, "incarnation": self.identity}
         if any(journal.facts.get(name) != value for name, value in known.items()):
             journal.facts.update(known)
-            journal.store_fact("incarnation", self.identity)
+            if self.dies_with_us:
+                # Our next start starts another one whatever the facts say: who is held need not wait for a flush.
+                loop = asyncio.get_running_loop()
+                self._storing = loop.call_later(STORED_AFTER_S, journal.store_fact, "incarnation", self.identity)
+            else:
+                journal.store_fact("incarnation", self.identity)
         if is_another:
             journal.append_mark("incarnation", journal.last_version, identity=self.identity)
+
+    def stop(self) -> None:
+        """The log is going to be closed."""
+        if self._storing is not None:
+            self._storing.cancel()
 
     def projecting(self) -> None:
         """From now on the incarnation holds a part of the log only; our next start must not begin again with it."""

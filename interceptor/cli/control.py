@@ -103,9 +103,9 @@ def reproject_command(
             click.echo(f"    {divergence['request']}")
 
 
-def release_live(version: int, admin: str, admin_token_file: Path | None) -> None:
-    """Ask a running ambassador to take an event out of quarantine.  Raises ControlError."""
-    Control(admin, read_token(admin_token_file)).call("POST", "/unquarantine", version=version)
+def release_live(version: int, admin: str, admin_token_file: Path | None, admin_ca_file: Path | None) -> None:
+    """Ask a running ambassador to take an event out of quarantine.  Raises ControlError and ConfigurationError."""
+    Control(admin, admin_token_file, admin_ca_file).call("POST", "/unquarantine", version=version)
 
 
 def _follow(lines: Iterator[dict[str, Any]]) -> dict[str, Any]:

@@ -271,9 +271,11 @@ def import_command(log_url: str, key_file: Path | None, file: Path, allow_redact
     "--admin", metavar="HOST:PORT", help="Ask a running interceptor at its admin, instead of opening the log."
 )
 @click.option("--admin-token-file", type=click.Path(path_type=Path), help="File with the bearer token.")
+@click.option("--admin-ca-file", type=click.Path(path_type=Path), help="Certificates for https.")
 def unquarantine_command(
-    log_url: str, key_file: Path | None, version: int, admin: str | None, admin_token_file: Path | None
-) -> None:
+    log_url: str, key_file: Path | None, version: int, admin: str | None, admin_token_file: Path | None,
+    admin_ca_file: Path | None,
+) -> None:  # fmt: skip
     """Let the target get event VERSION again, which was quarantined because the target died of it.
 
     It takes effect with the next incarnation, which gets the event in its place. Repair the application first. A log in
@@ -283,7 +285,7 @@ def unquarantine_command(
     Example: interceptor log unquarantine 17 --admin 127.0.0.1:8002
     """
     if admin is not None:
-        release_live(version, admin, admin_token_file)
+        release_live(version, admin, admin_token_file, admin_ca_file)
     else:
         run(release_event(log_url, key_file, version), log_url)
     click.echo(f"event {version} is taken out of quarantine; the next incarnation of the target gets it")
