@@ -110,9 +110,13 @@ class Recovery:
         self._suspect(f"the target's process ended with {exit_text(returncode)}")
 
     def _serving_process_ended(self, pid: int) -> None:
-        if self._machine.state is not State.SUSPECT:
-            self._counters.serving_process_exits += 1
-            self._suspect(f"process {pid}, which held the target's state, has ended")
+        self._counters.serving_process_exits += 1
+        reason = f"process {pid}, which held the target's state, has ended"
+        if self._machine.state is State.AWAITING and self.standing.problem is not None:
+            # A `problem` with one incarnation is none with the next.
+            self._incidents.put_nowait(Incident(reason))
+        else:
+            self._suspect(reason)
 
     def target_unreachable(self) -> None:
         """A connection beside the lane broke; only if the incarnation has changed, that means anything."""
