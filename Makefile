@@ -29,7 +29,7 @@ bench: $(VENV)/.run
 # Ten minutes on the wire layer, coverage-guided, then ten minutes on a live listener.
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
-	$(BIN)/python -m tests.fuzz.wire 600
+	INTERCEPTOR_COMPILED=0 $(BIN)/python -m tests.fuzz.wire 600
 	$(BIN)/python -m tests.fuzz.live 600
 
 clean:

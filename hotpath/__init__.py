@@ -24,6 +24,7 @@ MODULES: tuple[str, ...] = (
     "interceptor.wire.errors",
     "interceptor.wire.grammar",
     "interceptor.wire.chunked",
+    "interceptor.wire.canonical",
     "interceptor.wire.request",
     "interceptor.wire.forwarding",
     "interceptor.wire.answer",
