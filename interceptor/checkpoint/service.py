@@ -63,7 +63,7 @@ class Checkpoints:
         self.restoring = Restoring(
             self.engine, self.artefacts, self.catalogue, journal, settings.target, self._options.app_version
         )
-        self._owner = settings.log_url if self._options.directory is not None else None
+        self._owner = journal.backend.url if self._options.directory is not None else None
 
     def attach(
         self, machine: StateMachine, hold: Hold, standing: Standing, close_connections: Callable[[], Awaitable[None]]
