@@ -90,8 +90,12 @@ async def run_campaign(orders: Orders, progress: Callable[[str], None]) -> Findi
             # The seed has chosen a kind of run in which none of the faults that were asked for makes sense.
             seed += 1
             continue
-        total.add(await run_once(orders, plan, progress))
+        findings = await run_once(orders, plan, progress)
+        total.add(findings)
         total.seconds = time.monotonic() - began
+        if not findings.failures:
+            # It did not even begin, and the next one would not either.
+            break
         if total.violations and orders.stop_at_violation:
             break
         if orders.seconds is not None and total.seconds > orders.seconds:

@@ -81,6 +81,12 @@ async def _slow_start(world: World, chance: random.Random) -> None:
     await _kill(world, chance)
 
 
+async def _warm_up(world: World, chance: random.Random) -> None:
+    """It is back on its port before it is ready."""
+    world.target.order("warm-up", str(chance.uniform(0.05, 0.6)))
+    await _kill(world, chance)
+
+
 async def _outage(world: World, chance: random.Random) -> None:
     world.target.restart_after_s = world.plan.hold_s + 1.0
     refused = sum(operation.ending is Ending.REFUSED for client in world.clients for operation in client.operations)
@@ -202,6 +208,7 @@ FAULTS = {
         Fault("kill-group", _kill_group, possible=lambda plan: not plan.supervised),
         Fault("crash-on-start", _crash_on_start, possible=lambda plan: not plan.kind.prefork),
         Fault("slow-start", _slow_start),
+        Fault("warm-up", _warm_up, possible=lambda plan: plan.ready_path, weight=4),
         *(Fault(name, _ordered(name)) for name in (*_DEADLY, "slow")),
         *(Fault(name, _ordered(name), possible=_on_the_wire) for name in ("half-head-exit", "half-answer-exit")),
         Fault("hang-in-answer", _ordered("hang-in-answer"), possible=_on_the_wire),

@@ -22,6 +22,7 @@ class Plan:
     wait_on_unclean: bool
     short_hold: bool
     small_disk: bool
+    ready_path: bool
     failures: int
     only: tuple[str, ...]
     clients: int = 10
@@ -41,6 +42,7 @@ class Plan:
         words = [self.kind.name, "supervised" if self.supervised else "restarted from outside"]
         if not self.supervised:
             words.append("on-unclean wait" if self.wait_on_unclean else "on-unclean assume-applied")
+        words += ["--ready-path"] * self.ready_path
         words += ["1 s hold window"] * self.short_hold + ["small disk"] * self.small_disk
         return ", ".join(words)
 
@@ -53,4 +55,5 @@ def make_plan(seed: int, failures: int, kinds: Sequence[str], only: Sequence[str
     wait = chance.random() < 0.4
     short_hold = chance.random() < 0.15 or tuple(only) == ("outage",)
     small_disk = chance.random() < 0.15 or tuple(only) == ("log-full",)
-    return Plan(seed, kind, supervised, wait, short_hold, small_disk, failures, tuple(only))
+    ready_path = (chance.random() < 0.3 or tuple(only) == ("warm-up",)) and not kind.prefork
+    return Plan(seed, kind, supervised, wait, short_hold, small_disk, ready_path, failures, tuple(only))

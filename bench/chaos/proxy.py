@@ -110,7 +110,7 @@ async def ask(port: int, method: str, target: str) -> dict[str, Any]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 24)
         try:
             length = "Content-Length: 0\r\n" if method == "POST" else ""
-            writer.write(f"{method} {target} HTTP/1.1\r\nHost: chaos\r\nConnection: close\r\n{length}\r\n".encode())
+            writer.write(f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{length}\r\n".encode())
             answer: Answer = await read_answer(reader)
         finally:
             writer.transport.abort()

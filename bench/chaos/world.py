@@ -18,7 +18,7 @@ from bench.chaos.history import Applied, FinalState, History, Logged, Quiet, Win
 from bench.chaos.incarnations import Target
 from bench.chaos.plan import Plan
 from bench.chaos.proxy import Proxy, ProxyError, ask
-from bench.chaos.target.application import JOURNAL_PATH
+from bench.chaos.target.application import JOURNAL_PATH, READY_PATH
 from bench.processes import free_port
 from storage_backends import open_log
 from storage_backends.records import Event
@@ -63,6 +63,8 @@ class World:
         plan = self.plan
         options = ["--target", f"http://127.0.0.1:{self.target.port}", "--log", self._log_url]
         options += ["--hold-time-max-s", str(plan.hold_s)]
+        if plan.ready_path:
+            options += ["--ready-path", READY_PATH]
         if plan.kind.prefork:
             options += ["--detect", "connection"]
         if not plan.supervised:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import zlib
 from threading import Lock
 from urllib.parse import parse_qs, urlsplit
@@ -20,18 +21,24 @@ READY_PATH = "/chaos/ready"
 class Application:
     """The whole state of one incarnation."""
 
-    def __init__(self) -> None:
+    def __init__(self, warm_up_s: float) -> None:
+        """For so long it listens and is not ready: everything is answered 503, and nothing applied."""
+        self._warm_at = time.monotonic() + warm_up_s
         self._counters: dict[str, int] = {}
         self._registers: dict[str, str] = {}
         self._lists: dict[str, list[str]] = {}
         self._applied: list[tuple[str, int]] = []
         self._lock = Lock()
 
-    def answer(self, method: str, target: str, body: bytes) -> bytes:
-        """Apply one request and return the content of its answer.  Dies of poison."""
+    def answer(self, method: str, target: str, body: bytes) -> tuple[int, bytes]:
+        """Apply one request and return the status and the content of its answer.  Dies of poison."""
         parts = urlsplit(target)
         if parts.path == JOURNAL_PATH:
-            return self._journal()
+            return 200, self._journal()
+        if time.monotonic() < self._warm_at:
+            return 503, b"warming up"
+        if parts.path == READY_PATH:
+            return 200, b"ready"
         query = parse_qs(parts.query)
         operation = query["op"][0]
         _, collection, key = parts.path.split("/")
@@ -41,7 +48,7 @@ class Application:
             self._applied.append((operation, zlib.crc32(body)))
             value = self._apply(collection, key, operation, changes=method == "POST")
         padding = "x" * int(query.get("pad", ["0"])[0])
-        return json.dumps({"op": operation, "value": value, "padding": padding}).encode()
+        return 200, json.dumps({"op": operation, "value": value, "padding": padding}).encode()
 
     def _apply(self, collection: str, key: str, operation: str, *, changes: bool) -> int | str | list[str]:
         if collection == "counters":

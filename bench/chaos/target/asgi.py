@@ -15,7 +15,7 @@ def make_app() -> Callable[..., Awaitable[None]]:
     """Return one incarnation."""
     control = Control.from_environment()
     control.begin()
-    application = Application()
+    application = Application(control.warm_up_s)
 
     async def app(
         scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
@@ -31,10 +31,10 @@ def make_app() -> Callable[..., Awaitable[None]]:
         query = scope["query_string"].decode()
         order = control.order() if "op=" in query else None
         before(order)
-        content = application.answer(scope["method"], f"{scope['path']}?{query}", body)
+        status, content = application.answer(scope["method"], f"{scope['path']}?{query}", body)
         after(order)
         length = str(len(content)).encode()
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
+        await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", length)]})
         await send({"type": "http.response.body", "body": content})
 
     return app

@@ -30,6 +30,7 @@ class Control:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.warm_up_s = 0.0
         self._order = directory / "order"
 
     @classmethod
@@ -41,6 +42,7 @@ class Control:
         """Say who we are, and die at the start if that was ordered."""
         (self.directory / "pid.new").write_text(str(os.getpid()))
         (self.directory / "pid.new").rename(self.directory / "pid")
+        self.warm_up_s = float(self._take("warm-up") or 0.0)
         delay = self._take("start-delay")
         if delay is not None:
             time.sleep(float(delay))

@@ -40,12 +40,12 @@ class RawConnection(asyncio.Protocol):
         target = request.target.decode()
         order = self._control.order() if "op=" in target else None
         before(order)
-        content = self._application.answer(request.method.decode(), target, request.body)
+        status, content = self._application.answer(request.method.decode(), target, request.body)
         if order in NEEDS_BIG and len(content) < BIG_BYTES:
             self._control.put_back(str(order))
             order = None
         after(order)
-        data = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+        data = b"HTTP/1.1 %d Chaos\r\nContent-Type: application/json\r\n" % status
         if b"chunked=1" in request.target:
             data += b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(content), content)
         else:
@@ -88,7 +88,7 @@ def run(port: int) -> None:
     """One incarnation in this process."""
     control = Control.from_environment()
     control.begin()
-    asyncio.run(serve(port, Application(), control))
+    asyncio.run(serve(port, Application(control.warm_up_s), control))
 
 
 def run_respawned(port: int) -> None:

@@ -28,9 +28,9 @@ class Handler(BaseHTTPRequestHandler):
         body = self._body()
         order = self.control.order() if "op=" in self.path else None
         before(order)
-        content = self.application.answer(self.command, self.path, body)
+        status, content = self.application.answer(self.command, self.path, body)
         after(order)
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -58,5 +58,5 @@ def run(port: int) -> None:
     """One incarnation in this process."""
     Handler.control = Control.from_environment()
     Handler.control.begin()
-    Handler.application = Application()
+    Handler.application = Application(Handler.control.warm_up_s)
     Server(("127.0.0.1", port), Handler).serve_forever()

@@ -13,16 +13,16 @@ def make_app() -> Callable[..., Iterable[bytes]]:
     """Return one incarnation."""
     control = Control.from_environment()
     control.begin()
-    application = Application()
+    application = Application(control.warm_up_s)
 
     def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
         body = environ["wsgi.input"].read()
         query = environ["QUERY_STRING"]
         order = control.order() if "op=" in query else None
         before(order)
-        content = application.answer(environ["REQUEST_METHOD"], f"{environ['PATH_INFO']}?{query}", body)
+        status, content = application.answer(environ["REQUEST_METHOD"], f"{environ['PATH_INFO']}?{query}", body)
         after(order)
-        start_response("200 OK", [("Content-Length", str(len(content)))])
+        start_response(f"{status} Chaos", [("Content-Length", str(len(content)))])
         return [content]
 
     return app
