@@ -1,5 +1,6 @@
 """`python -m bench`: the measurements, from the command line."""
 
+import asyncio
 import json
 import signal
 import tempfile
@@ -10,6 +11,7 @@ from types import FrameType
 import click
 
 from bench.chaos.command import chaos
+from bench.chaos.proxy import ProxyError
 from bench.checkpoints import (
     CheckpointBenchError,
     compare,
@@ -24,6 +26,7 @@ from bench.lanes import table as lanes_table
 from bench.load import LoadError
 from bench.opening import OpeningError, measure_opening
 from bench.opening import describe as describe_opening
+from bench.outage import measure_outages
 from bench.pipeline import PipelineError
 from bench.processes import ProcessError
 from bench.replay import ReplayError, describe, measure_recovery, measure_target
@@ -152,6 +155,20 @@ def lanes(keys: int, handler_ms: float, seconds: int, work_dir: Path) -> None:
     except _FAILURES as error:
         raise click.ClickException(str(error)) from error
     click.echo(lanes_table(rows))
+
+
+@main.command()
+@click.option("--kills", type=click.IntRange(2, 1000), default=50, show_default=True)
+@click.option("--start-ms", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Of the target.")
+@_work_dir_option
+def outage(kills: int, start_ms: int, work_dir: Path) -> None:
+    """From SIGKILL to the first answer to a held request."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-outage-", dir=work_dir) as directory:
+            outages = asyncio.run(measure_outages(kills, start_ms / 1000, Path(directory)))
+    except (*_FAILURES, ProxyError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(outages.describe())
 
 
 main.add_command(chaos)
