@@ -26,6 +26,7 @@ from storage_backends.records import Event
 ACTIVE_TIMEOUT_S = 60.0
 CLIENTS_TIMEOUT_S = 70.0
 PAUSE_S = 0.02
+NOTICE_LOOKS, NOTICE_PAUSE_S = 40, 0.05
 # More than the log of a run takes, so that only the fault fills it.
 DISK_MIB = 48
 
@@ -129,9 +130,17 @@ class World:
             self.target.signal(9)
         await self.target.until_another(pid)
         await self.target.until_listening()
-        if self.plan.kind.prefork:
+        if self.plan.kind.prefork and await self._still_asks():
             await ask(self.proxy.admin_port, "POST", "/reproject?from=1")
         return await self.proxy.until_active(ACTIVE_TIMEOUT_S, with_an_operator=True)
+
+    async def _still_asks(self) -> bool:
+        """Whether it has not noticed by itself that the target is new; projecting twice would apply all twice."""
+        for _ in range(NOTICE_LOOKS):
+            if (await self.proxy.state())["problem"] is None:
+                return False
+            await asyncio.sleep(NOTICE_PAUSE_S)
+        return True
 
     def excuse(self, fault: str, begin_ns: int, expected: Expectation) -> None:
         """Note that a fault was at work since then."""
