@@ -30,7 +30,7 @@ BOTH_LOOPS = (
     "test_listener_proxy.py",
     "test_listener_limits.py",
     "test_unix_sockets.py",
-    "test_target_tls.py",
+    "test_target_addresses.py",
 )
 
 

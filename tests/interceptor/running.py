@@ -13,7 +13,7 @@ from unittest import mock
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from interceptor.address import Address, UnixAddress
+from interceptor.address import Address, TargetAddress, UnixAddress
 from interceptor.admin.server import AdminServer
 from interceptor.ambassador import Ambassador
 from interceptor.limits import Limits
@@ -77,7 +77,8 @@ class Running:
 @asynccontextmanager
 async def running(
     script: Script = echo, *, log_url: str = "memory:", limits: Limits | None = None, wait: bool = True,
-    admin_same: bool = False, listen: Address | UnixAddress | None = None, **settings: Any,
+    admin_same: bool = False, listen: Address | UnixAddress | None = None, at: TargetAddress | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Running]:  # fmt: skip
     async with ScriptedTarget(script) as target:
         anywhere = Address("127.0.0.1", 0)
@@ -85,7 +86,7 @@ async def running(
         with mock.patch("interceptor.ambassador.gc"):
             ambassador = await Ambassador.open(
                 Settings(
-                    target.address, listen or anywhere, None if admin_same else anywhere, log_url,
+                    at or target.address, listen or anywhere, None if admin_same else anywhere, log_url,
                     limits=limits or Limits(),
                     **settings,
                 )
