@@ -167,23 +167,6 @@ async def test_the_last_request_of_a_connection_closes_it() -> None:
         assert at.ambassador.journal.last_version == 2
 
 
-async def test_a_flood_of_connections_is_turned_away_while_those_who_are_there_go_on() -> None:
-    """connections_max."""
-    async with limited(connections_max=3) as at:
-        honest, honest_writer = await connect(at)
-        honest_writer.write(get("/0"))
-        await honest.readuntil(b"/0")
-        flood = [await connect(at) for _ in range(50)]
-        await until(lambda: reached(at, "connections_max") == 48)
-        assert at.ambassador.listener.connections == 3
-        honest_writer.write(get("/1"))
-        await honest.readuntil(b"/1")
-        for _, writer in (*flood, (honest, honest_writer)):
-            writer.transport.abort()
-        await until(lambda: at.ambassador.listener.connections == 0)
-        assert (await at.send("/2")).endswith(b"/2")
-
-
 async def test_too_many_tunnels_are_503() -> None:
     """tunnels_max."""
 
