@@ -25,7 +25,7 @@ from interceptor.message import Tagger, plain, without_tags
 from interceptor.order import OrderKind, order_of_log
 from interceptor.passages import Passages
 from interceptor.projector import Progress, Projector
-from interceptor.recovery import Recovery
+from interceptor.recovery import Recovery, already_in_step
 from interceptor.release_gate import ReleaseGate
 from interceptor.routing import Router, event_matcher
 from interceptor.scratch import project_into_scratch
@@ -248,18 +248,17 @@ class Ambassador:
         known_same = self.recovery.target_is_known_same and self.machine.state in (State.ACTIVE, State.HELD)
         if known_same and self.supervisor is None:
             if from_version is None:
-                last = self.journal.last_version
-                return {"from": last + 1, "to": last, "events": 0, "already_in_step": True,
-                        "detail": f"this incarnation already holds the events 1 to {last}"}  # fmt: skip
+                return already_in_step(self.journal.last_version)
             raise NotPossibleNowError(
                 f"this incarnation already holds the events 1 to {self.journal.last_version}, projecting again would "
                 "apply them twice: restart the target, or name a scratch copy with target="
             )
         self._check_versions(from_version, None)
         self.checkpoints.restoring.check(from_version)
+        incarnations = self.recovery.standing.incarnations
         await self.hold.take("reproject")
         try:
-            return await self.recovery.reproject(from_version)
+            return await self.recovery.reproject(from_version, incarnations)
         finally:
             self.hold.release("reproject")
 

@@ -27,6 +27,7 @@ class Incident:
     reason: str
     at_s: float = field(default_factory=monotonic)
     reproject_from: int | None = None
+    after_incarnations: int = 0
     assume_in_step: bool = False
     done: asyncio.Future[dict[str, object]] | None = None
     detected_s: float | None = None

@@ -123,10 +123,22 @@ class Recovery:
         if self._machine.state is State.ACTIVE and not self.confirm():
             self._suspect("a connection beside the lane broke")
 
-    def reproject(self, from_version: int | None) -> asyncio.Future[dict[str, object]]:
-        """Ask for a projection into the target as a new incarnation; only without a lane in use (Waiting)."""
+    def reproject(
+        self, from_version: int | None, after_incarnations: int | None = None
+    ) -> asyncio.Future[dict[str, object]]:
+        """Ask for a projection into the target as a new incarnation; only without a lane in use (Waiting).
+
+        `after_incarnations`: how many had been brought into step when the caller decided.  If there is one more by now,
+        it is the one that was meant, and getting the log again would apply everything twice (rule 3).
+        """
         done: asyncio.Future[dict[str, object]] = asyncio.get_running_loop().create_future()
-        self._incidents.put_nowait(Incident("reproject was asked for", reproject_from=from_version, done=done))
+        if after_incarnations is None:
+            after_incarnations = self.standing.incarnations
+        self._incidents.put_nowait(
+            Incident(
+                "reproject was asked for", reproject_from=from_version, after_incarnations=after_incarnations, done=done
+            )
+        )
         return done
 
     def assume_in_step(self) -> None:
@@ -301,6 +313,10 @@ class Recovery:
         try:
             if self._supervisor is not None:
                 await self._supervisor.restart()
+            elif self.standing.incarnations != incident.after_incarnations:
+                if not done.cancelled():
+                    done.set_result(already_in_step(self._journal.last_version))
+                return
             progress = await self._recover(incident)
             if done.cancelled():
                 return
@@ -323,6 +339,17 @@ class Recovery:
                 502, f"it is not known whether event {live.event.version} was applied; it is taken as such"
             )
         self._projection.in_step()
+
+
+def already_in_step(last_version: int) -> dict[str, object]:
+    """What an operator is told who asks for a projection that has been made."""
+    return {
+        "from": last_version + 1,
+        "to": last_version,
+        "events": 0,
+        "already_in_step": True,
+        "detail": f"this incarnation already holds the events 1 to {last_version}",
+    }
 
 
 def _ignore(problem: str) -> None:

@@ -226,6 +226,16 @@ async def test_a_projection_that_an_operator_asks_for_reports_its_end() -> None:
         assert rig.machine.state is State.ACTIVE
 
 
+async def test_a_projection_that_a_recovery_has_made_already_is_not_made_again() -> None:
+    """Rule 3: who asks while the recovery of that very incarnation is under way must not have it all applied twice."""
+    async with recovering(backend=filled(3)) as rig:
+        asked_at = rig.recovery.standing.incarnations
+        await rig.active()
+        result = await rig.recovery.reproject(None, asked_at)
+        assert result["already_in_step"]
+        assert rig.target.asked == [["GET /1", "GET /2", "GET /3"]]
+
+
 async def test_a_projection_that_the_log_cannot_feed_tells_its_caller() -> None:
     backend = filled(3)
     async with recovering(backend=backend, supervised=True) as rig:
