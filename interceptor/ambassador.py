@@ -218,10 +218,15 @@ class Ambassador:
         room = self.admission.held < self.settings.limits.hold_requests_max
         return self._was_active and room and not self.stopping and self.machine.state is not State.FAILED
 
-    async def set_waiting(self) -> None:
+    async def set_waiting(self, by: str = "operator") -> None:
         """Hold everything; returns when nothing is in flight.  Raises DrainTimeoutError: then nothing is held."""
         self._refuse_if_failed()
-        await self.hold.take("operator")
+        await self.hold.take(by)
+
+    def end_hold(self, by: str) -> None:
+        """Take back the hold of somebody who knows nothing of the target's standing."""
+        self._refuse_if_failed()
+        self.hold.release(by)
 
     async def set_active(self) -> None:
         """Take an operator's hold back; where the target's standing is unknown, take it as in step."""

@@ -32,7 +32,10 @@ class Detection(Enum):
 
 @dataclass(frozen=True)
 class Settings:
-    """`admin` is None where the control endpoints share the listener's port.  `command` starts the target."""
+    """`admin` is None where the control endpoints share the listener's port.  `command` starts the target.
+
+    `compat`: the prototype's controllers may drive us, which know neither a token nor that reading changes nothing.
+    """
 
     target: TargetAddress
     listen: Address | UnixAddress
@@ -40,6 +43,7 @@ class Settings:
     log_url: str
     admin_token: str | None = None
     admin_tls: TlsFiles | None = None
+    compat: bool = False
     target_tls: TargetTls | None = None
     listen_tls: TlsFiles | None = None
     listen_unix_mode: int = 0o660
@@ -70,8 +74,10 @@ class Settings:
 
     def check_admin(self) -> None:
         """Control from elsewhere asks for a token.  Raises ConfigurationError."""
+        if self.compat and self.admin is not None:
+            raise ConfigurationError("--compat goes with --admin same: the prototype's controllers ask port 8001")
         address = self.admin or self.listen
-        if self.admin_token is not None or isinstance(address, UnixAddress) or is_loopback(address.host):
+        if self.compat or self.admin_token is not None or isinstance(address, UnixAddress) or is_loopback(address.host):
             return
         option = f"--admin {address}" if self.admin is not None else f"--admin same with --listen {address}"
         raise ConfigurationError(

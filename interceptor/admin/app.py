@@ -11,6 +11,7 @@ from aiohttp import hdrs, web
 
 from interceptor.address import TargetAddress, parse_target
 from interceptor.admin.checkpoints import add_checkpoint_routes
+from interceptor.admin.compat import add_compat_routes, prototype_statuses
 from interceptor.admin.guard import bearer_guard, site_guard
 from interceptor.admin.metrics import CONTENT_TYPE, render_metrics
 from interceptor.admin.problems import problem
@@ -36,6 +37,8 @@ NDJSON = "application/x-ndjson"
 STATE_NAMES = {"active": "Active", "proxying": "Active", "waiting": "Waiting", "caching": "Waiting"}
 # A version fits into 64 bits, and Python refuses to read very long numbers by an exception of its own.
 VERSION_DIGITS_MAX = 19
+# Whose hold it is, as `holds` in /state shows it; each takes back its own.
+HOLDERS = ("operator", "controller")
 
 _STATUS_OF_ERROR: tuple[tuple[type[Exception], int], ...] = (
     (ConfigurationError, 400),
@@ -54,12 +57,16 @@ def make_app(ambassador: Ambassador) -> web.Application:
     """Return the application; a bearer token is asked for where one is configured."""
     token = ambassador.settings.admin_token
     app = web.Application(middlewares=[_problems, site_guard(has_token=token is not None), bearer_guard(token)])
+    if ambassador.settings.compat:
+        app.middlewares.append(prototype_statuses)
     endpoints = _Endpoints(ambassador)
     app.router.add_get("/state", endpoints.get_state)
     app.router.add_post("/state", endpoints.post_state)
     add_checkpoint_routes(app, ambassador)
     app.router.add_post("/unquarantine", endpoints.post_unquarantine)
     app.router.add_post("/reproject", endpoints.post_reproject)
+    if ambassador.settings.compat:
+        add_compat_routes(app, endpoints.post_reproject)
     app.router.add_get("/metrics", endpoints.get_metrics)
     app.router.add_get("/healthz", endpoints.get_healthz)
     app.router.add_get("/readyz", endpoints.get_readyz)
@@ -77,8 +84,13 @@ class _Endpoints:
         wanted = STATE_NAMES.get(request.query.get("state", "").lower())
         if wanted is None:
             raise ConfigurationError("state= must be Active or Waiting (or the prototype's Proxying or Caching)")
+        by = request.query.get("by", HOLDERS[0])
+        if by not in HOLDERS:
+            raise ConfigurationError(f"by={by[:40]}: expected {' or '.join(HOLDERS)}")
         if wanted == "Waiting":
-            await self._ambassador.set_waiting()
+            await self._ambassador.set_waiting(by)
+        elif by == "controller":
+            self._ambassador.end_hold(by)
         else:
             await self._ambassador.set_active()
         return web.json_response(self._ambassador.describe())

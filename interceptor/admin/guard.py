@@ -53,7 +53,7 @@ def site_guard(*, has_token: bool) -> Middleware:
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         if not has_token and request.path not in OPEN_PATHS and not _cannot_be_rebound(request.headers):
             return problem(421, "without a token the admin answers only to its address or localhost in Host")
-        if request.method not in READING_METHODS and not _is_own_site(request.headers):
+        if request.method not in READING_METHODS and not is_own_site(request.headers):
             return problem(403, "a page of another site has sent this (Origin, Sec-Fetch-Site)")
         return await handler(request)
 
@@ -72,7 +72,8 @@ def _cannot_be_rebound(headers: Mapping[str, str]) -> bool:
     return True
 
 
-def _is_own_site(headers: Mapping[str, str]) -> bool:
+def is_own_site(headers: Mapping[str, str]) -> bool:
+    """Whether no page of another site has sent this."""
     if headers.get("Sec-Fetch-Site", "none") not in _OWN_SITES:
         return False
     origin = headers.get(hdrs.ORIGIN)

@@ -110,6 +110,9 @@ def parse_order(_context: click.Context, _parameter: click.Parameter, text: str)
 @click.option("--admin-tls-cert", type=click.Path(path_type=Path), metavar="FILE",
               help="Serve control through TLS with this certificate (PEM); loaded again when it changes.")  # fmt: skip
 @click.option("--admin-tls-key", type=click.Path(path_type=Path), metavar="FILE", help="The key of --admin-tls-cert.")
+@click.option("--compat", is_flag=True,
+              help="With --admin same: the prototype's controllers may drive us, without a token unless one is given; "
+              "whoever reaches the port can. GET /reproject does as POST does.")  # fmt: skip
 @click.option("--admin-token-file", type=click.Path(path_type=Path), help="File with the bearer token for control.")
 @click.option(
     "--log",
@@ -228,6 +231,7 @@ def _settings(options: dict[str, Any]) -> Settings:
         proxy_protocol=options["proxy_protocol"],
         listen=parse_listen(options["listen"], "--listen"),
         admin=admin,
+        compat=options["compat"],
         log_url=_log_url(options["log_url"], options["log_url_file"]),
         admin_tls=TlsFiles.from_options("--admin-tls", options["admin_tls_cert"], options["admin_tls_key"]),
         admin_token=read_token(options["admin_token_file"]),
