@@ -127,6 +127,10 @@ class TargetReadiness:
     async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         path = self.path
         request = f"GET {path} HTTP/1.1\r\nHost: {self.target.authority}\r\nConnection: close\r\n\r\n"
+        if writer.transport.is_closing():
+            # It has died since it accepted: uvloop raises RuntimeError for a write to what is closed.
+            self.reason = "it closed the connection before it was asked"
+            return False
         try:
             async with asyncio.timeout(_ANSWER_MAX_S):
                 writer.write(request.encode())
