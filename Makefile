@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHECK_PYTHON := 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 
-.PHONY: demo test check compile bench fuzz clean
+.PHONY: demo test check compile bench fuzz k8s-tools clean
 
 demo: $(VENV)/.run
 	$(BIN)/interceptor demo
@@ -31,6 +31,10 @@ fuzz: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
 	INTERCEPTOR_COMPILED=0 $(BIN)/python -m tests.fuzz.wire 600
 	$(BIN)/python -m tests.fuzz.live 600
+
+# helm 4 and kubectl, with which the tests of the chart are run.
+k8s-tools: $(VENV)/.run
+	$(BIN)/python helm/kubernetes_tools.py
 
 clean:
 	rm -rf $(VENV) build hotpath/*.so hotpath/SOURCES.json *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -243,6 +243,10 @@ class _AmbassadorCollector(Collector):
             value=sum(entry.size_bytes for entry in checkpoints.catalogue.entries),
         )  # fmt: skip
         yield GaugeMetricFamily(
+            "interceptor_checkpoint_timestamp_seconds", "When the newest was taken, Unix time; 0 without one.",
+            value=newest.time_s if newest is not None else 0,
+        )  # fmt: skip
+        yield GaugeMetricFamily(
             "interceptor_recovery_estimate_seconds", "A recovery, if the target died now.",
             value=checkpoints.policy.estimate_s,
         )  # fmt: skip
