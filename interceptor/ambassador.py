@@ -162,7 +162,7 @@ class Ambassador:
             tls=ServerTls(settings.listen_tls, self.counters.tls_reloads) if settings.listen_tls else None,
         )  # fmt: skip
         if self.supervisor is not None:
-            self.supervisor.start()
+            await self.supervisor.bring_up()
         self.recovery.start()
         self.checkpoints.start()
         self._deadlines = asyncio.get_running_loop().call_later(DEADLINES_S, self._check_deadlines)

@@ -70,6 +70,7 @@ class Recovery:
         self._journal = journal
         self._detector = detector
         self._supervisor = supervisor
+        self._starting_point = starting_point
         self._exit_seen_s = 0.0
         self._losses = 0
         self._counters = counters
@@ -310,6 +311,7 @@ class Recovery:
     # --- by an operator
 
     async def _reproject(self, incident: Incident, done: asyncio.Future[dict[str, object]]) -> None:
+        self._starting_point.expect(incident.reproject_from)
         try:
             if self._supervisor is not None:
                 await self._supervisor.restart()
@@ -328,6 +330,8 @@ class Recovery:
             if not done.done():
                 done.set_exception(NotPossibleNowError(f"the projection has failed: {error!r}"))
             raise
+        finally:
+            self._starting_point.expect(None)
 
     async def _assume_in_step(self) -> None:
         """An operator says that the target holds every event."""

@@ -14,3 +14,10 @@ class StartingPoint(Protocol):
         `asked_version` is an operator's word.  Raises TargetLostError, TargetError, LogError or NotPossibleNowError.
         """
         ...
+
+    def expect(self, asked_version: int | None) -> None:
+        """The next incarnations are to begin at `asked_version`, an operator's word; None: where they usually do.
+
+        Said before such an incarnation is made, because it may come with a state.
+        """
+        ...

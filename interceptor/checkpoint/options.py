@@ -20,6 +20,7 @@ class CheckpointOptions:
     every_events: int | None = None
     recovery_time_objective_s: float | None = None
     on_stop: bool = False
+    criu_binary: str = "criu"
 
     def check_triggers(self, *, holds_state: bool) -> None:
         """Raise ConfigurationError for an objective that no checkpoint of this engine could serve."""

@@ -11,6 +11,7 @@ from interceptor.errors import ConfigurationError
 ENTRY_POINT_GROUP = "interceptor.checkpoint_engines"
 
 BUILT_IN_ENGINES = {
+    "criu": "interceptor.checkpoint.criu:open_criu_engine",
     "http": "interceptor.checkpoint.http:open_http_engine",
     "mark": "interceptor.checkpoint.mark:open_mark_engine",
 }

@@ -56,23 +56,61 @@ class Restoring:
         self._app_version = app_version
         # How often an incarnation was lost while it was given this checkpoint.
         self._losses: dict[str, int] = {}
+        # Where the engine starts the target: what the present incarnation was made from, and why not from others.
+        self._brought: Checkpoint | None = None
+        self._brought_is_ready = False
+        self._reasons: list[str] = []
+        self._expected_version: int | None = None
 
     async def prepare(self, asked_version: int | None) -> int:
         """Give the fresh incarnation the state before the version that is returned.
 
         `asked_version` is an operator's word: exactly from there.  Raises NotPossibleNowError and TargetLostError.
         """
-        reasons: list[str] = []
+        if self._engine.starts_target:
+            return self._begin_behind_brought(asked_version)
+        if await self._restore_newest(asked_version):
+            assert self.last is not None
+            return self.last.checkpoint.version + 1
+        self._refuse_what_is_gone(asked_version, self._reasons)
+        return 1
+
+    def expect(self, asked_version: int | None) -> None:
+        """See StartingPoint."""
+        self._expected_version = asked_version
+
+    async def bring_back(self) -> bool:
+        """Make the next incarnation, with an engine that starts the target; false where no checkpoint can be used."""
+        if self._brought is not None and not self._brought_is_ready:
+            self._losses[self._brought.id] = self._losses.get(self._brought.id, 0) + 1
+        self._brought, self._brought_is_ready = None, False
+        if await self._restore_newest(self._expected_version):
+            assert self.last is not None
+            self._brought = self.last.checkpoint
+        return self._brought is not None
+
+    def _begin_behind_brought(self, asked_version: int | None) -> int:
+        """Return the version behind what the present incarnation, which is ready now, was made with."""
+        brought = self._brought
+        if brought is None:
+            self._refuse_what_is_gone(asked_version, self._reasons)
+            return 1
+        self._brought_is_ready = True
+        self._losses.pop(brought.id, None)
+        return brought.version + 1
+
+    async def _restore_newest(self, asked_version: int | None) -> bool:
+        """Restore the newest checkpoint that can be used; false, and the reasons, where there is none."""
+        self._reasons = []
         for checkpoint in self._candidates(asked_version):
             reason = await self._reason_against(checkpoint)
             if reason is None:
                 reason = await self._restore(checkpoint)
             if reason is None:
-                return checkpoint.version + 1
+                return True
             logger.warning("the checkpoint %s is skipped: %s", checkpoint.id, reason)
-            reasons.append(f"{checkpoint.id}: {reason}")
-        self._refuse_what_is_gone(asked_version, reasons)
-        return 1
+            self._reasons.append(f"{checkpoint.id}: {reason}")
+        return False
 
     def check(self, asked_version: int | None) -> None:
         """Raise NotPossibleNowError where `prepare` would certainly refuse; nothing has been touched then."""
@@ -138,7 +176,8 @@ class Restoring:
         except TargetLostError:
             self._losses[checkpoint.id] = self._losses.get(checkpoint.id, 0) + 1
             raise
-        self._losses.pop(checkpoint.id, None)
+        if not self._engine.starts_target:
+            self._losses.pop(checkpoint.id, None)
         self.last = Restored(checkpoint, monotonic() - began_s)
         logger.info(
             "checkpoint %s (version %d) was restored in %.3f s", checkpoint.id, checkpoint.version, self.last.seconds

@@ -63,6 +63,8 @@ class Checkpoints:
         self.restoring = Restoring(
             self.engine, self.artefacts, self.catalogue, journal, settings.target, self._options.app_version
         )
+        if self.engine.starts_target and supervisor is not None:
+            supervisor.bring_back = self.restoring.bring_back
         self._owner = journal.backend.url if self._options.directory is not None else None
 
     def attach(

@@ -16,9 +16,11 @@ def checkpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
     positive = click.FloatRange(min=0, min_open=True)
     for option in reversed((
         click.option("--checkpoint-engine", default="mark", metavar="NAME",
-                     help="What keeps the target's state: mark (nothing), http, or an installed engine."),
+                     help="What keeps the target's state: mark (nothing), http, criu, or an installed engine."),
         click.option("--checkpoint-path", metavar="PATH",
                      help="With http: where the target hands its state out (GET) and takes it back (PUT)."),
+        click.option("--criu-binary", default="criu", metavar="FILE",
+                     help="With criu: the program, version 4 or newer."),
         click.option("--checkpoint-dir", type=click.Path(path_type=Path), metavar="DIR",
                      help="Where checkpoints are stored. Default: `checkpoints` in the directory of a file log."),
         click.option("--app-version", metavar="TEXT",
@@ -47,4 +49,5 @@ def read_checkpoint_options(options: dict[str, Any]) -> CheckpointOptions:
         every_events=options["checkpoint_every_events"],
         recovery_time_objective_s=options["recovery_time_objective"],
         on_stop=options["checkpoint_on_stop"],
+        criu_binary=options["criu_binary"],
     )

@@ -9,41 +9,69 @@ main thread. It reaches the child alone, not what the child has started.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from interceptor.target.errors import TargetStartError
 from interceptor.target.incarnation import process_identity
+from interceptor.target.prctl import prctl
 from interceptor.target.process_group import group_exists, live_members
 
 _PR_SET_PDEATHSIG = 1
-# Resolved here because looking up a symbol between fork and exec could meet a lock that another thread held.
-_prctl = ctypes.CDLL(None, use_errno=True).prctl
-_prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
-_prctl.restype = ctypes.c_int
+
+
+@dataclass(frozen=True, slots=True)
+class Spawning:
+    """How children are started, beside their command: descriptors for their output (None: ours), and what is called
+    between fork and exec, which must not import, allocate much or take locks.
+    """
+
+    stdout: int | None = None
+    stderr: int | None = None
+    before_exec: Callable[[], None] | None = None
 
 
 class ChildProcess:
-    """A started child. `pidfd` becomes readable when it dies; then call reap(), once."""
+    """A child of ours that leads a group. `pidfd` becomes readable when it dies; then call reap(), once."""
 
-    __slots__ = ("_members", "_process", "identity", "pid", "pidfd")
+    __slots__ = ("_members", "_wait", "identity", "pid", "pidfd")
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None, cwd: str | None = None) -> None:
-        """Raises TargetStartError if the command cannot be executed."""
-        self._process = _spawn(command, env, cwd)
+    def __init__(self, pid: int, wait: Callable[[], int]) -> None:
+        """wait: reaps it and returns its exit code, -n for signal n.  Raises OSError; it is dead then."""
+        self._wait = wait
         self._members: list[int] | None = None
-        self.pid = self._process.pid
+        self.pid = pid
         try:
-            self.identity = process_identity(self.pid)
-            self.pidfd = os.pidfd_open(self.pid)
-        except OSError as error:
+            self.identity = process_identity(pid)
+            self.pidfd = os.pidfd_open(pid)
+        except OSError:
             # Out of descriptors, most likely: a child whose death nobody would notice must not live.
             self.signal_group(signal.SIGKILL)
-            self._process.wait()
+            wait()
+            raise
+
+    @classmethod
+    def start(
+        cls,
+        command: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        spawning: Spawning | None = None,
+    ) -> ChildProcess:
+        """Start the command. Raises TargetStartError if it cannot be executed."""
+        process = _spawn(command, env, cwd, spawning or Spawning())
+        try:
+            return cls(process.pid, process.wait)
+        except OSError as error:
             raise _start_error(command, cwd, error) from error
+
+    @classmethod
+    def adopt(cls, pid: int) -> ChildProcess:
+        """Take over a child that somebody else has made for us. Raises OSError."""
+        return cls(pid, lambda: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
     def send_signal(self, number: int) -> None:
         """Signal the child alone; what it has started is its own to tell. Nothing happens if it is dead."""
@@ -67,7 +95,7 @@ class ChildProcess:
         # While the child is a zombie its number is taken, so the group that is killed here is surely ours.
         with contextlib.suppress(PermissionError):  # the group may have taken another user's identity
             self.signal_group(signal.SIGKILL)
-        returncode = self._process.wait()
+        returncode = self._wait()
         os.close(self.pidfd)
         return returncode
 
@@ -83,27 +111,34 @@ class ChildProcess:
         return not self._members
 
 
-def _spawn(command: Sequence[str], env: Mapping[str, str] | None, cwd: str | None) -> subprocess.Popen[bytes]:
+def _spawn(
+    command: Sequence[str], env: Mapping[str, str] | None, cwd: str | None, spawning: Spawning
+) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
+            stdout=spawning.stdout,
+            stderr=spawning.stderr,
             env=env,
             cwd=cwd,
             start_new_session=True,
-            preexec_fn=_die_with(os.getpid()),
+            preexec_fn=die_with(os.getpid(), spawning.before_exec),
         )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise _start_error(command, cwd, error) from error
 
 
-def _die_with(parent_pid: int) -> Callable[[], None]:
+def die_with(parent_pid: int, then: Callable[[], None] | None = None) -> Callable[[], None]:
+    """Return what a child is to call between fork and exec to be killed when the thread that has forked it ends."""
+
     def between_fork_and_exec() -> None:
-        if _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+        prctl(_PR_SET_PDEATHSIG, "PR_SET_PDEATHSIG", signal.SIGKILL)
         # The parent may have died before the request to be told of it.
         if os.getppid() != parent_pid:
             os.kill(os.getpid(), signal.SIGKILL)
+        if then is not None:
+            then()
 
     return between_fork_and_exec
 

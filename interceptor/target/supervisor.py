@@ -1,8 +1,10 @@
 """Keeping the target's process alive: start it, notice its death at once, start it again.
 
-Plain callbacks of the event loop, no task: the child's pidfd is a reader of the loop, and a restart that has to
-wait is a timer. Before a restart, what is left of the dead child's process group is killed, since it would keep the
-port.
+Plain callbacks of the event loop: the child's pidfd is a reader of the loop, and a restart that has to wait is a
+timer. Before a restart, what is left of the dead child's process group is killed, since it would keep the port.
+
+A child can also be brought back in another way than by its command (`bring_back`), from an image of its memory; that is
+tried each time before the command is started.
 """
 
 from __future__ import annotations
@@ -12,12 +14,13 @@ import enum
 import logging
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
-from interceptor.target.child_process import ChildProcess
+from interceptor.target.child_process import ChildProcess, Spawning
 from interceptor.target.errors import TargetStartError
 from interceptor.target.restart_backoff import RestartBackoff
+from interceptor.tasks import TaskGroup
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ class _AfterExit(enum.Enum):
     RESTART_WITH_BACKOFF = enum.auto()
     RESTART_AT_ONCE = enum.auto()
     STAY_DOWN = enum.auto()
+    REST = enum.auto()
 
 
 class Supervisor:
@@ -62,6 +66,9 @@ class Supervisor:
 
         now, schedule: clock in seconds and timer for the back-off; the loop's own by default.
         """
+        # Calls adopt() and returns true where there is a child then; false: the command is to be started.
+        self.bring_back: Callable[[], Awaitable[bool]] | None = None
+        self.spawning = Spawning()
         self._command = list(command)
         self._on_exit = on_exit
         self._env = env
@@ -80,11 +87,13 @@ class Supervisor:
         self._starts = 0
         self._start_failures = 0
         self._last_exit: int | None = None
+        self._bringing: asyncio.Task[None] | None = None
+        self._tasks = TaskGroup("the supervisor")
 
     @property
     def running(self) -> bool:
         """A child runs and has not been condemned by restart()."""
-        return self._child is not None and self._after_exit is not _AfterExit.RESTART_AT_ONCE
+        return self._child is not None and self._after_exit not in (_AfterExit.RESTART_AT_ONCE, _AfterExit.REST)
 
     @property
     def pid(self) -> int | None:
@@ -118,12 +127,44 @@ class Supervisor:
         self._spawn()
         self._after_exit = _AfterExit.RESTART_WITH_BACKOFF
 
+    async def bring_up(self) -> None:
+        """Like start(), and the child is brought back where that can be done."""
+        self._after_exit = _AfterExit.RESTART_WITH_BACKOFF
+        try:
+            if self.bring_back is None or not await self.bring_back():
+                self._spawn()
+        except BaseException:
+            self._after_exit = _AfterExit.STAY_DOWN
+            raise
+
+    def adopt(self, pid: int) -> None:
+        """Keep alive a child of ours that `bring_back` has made; it leads a group.  Raises OSError."""
+        self._watch(ChildProcess.adopt(pid))
+
+    async def rest(self) -> None:
+        """Kill the child and its group, and do not start it again before wake(); returns once all of it is gone.
+
+        From this call on, `running` is false.  Raises TargetStartError if no child runs.
+        """
+        if self._child is None or self._after_exit is not _AfterExit.RESTART_WITH_BACKOFF:
+            raise TargetStartError(" ".join(self._command), "it does not run", "Wait until it does")
+        self._after_exit = _AfterExit.REST
+        self._child.signal_group(signal.SIGKILL)
+        await self._gone.wait()
+
+    def wake(self) -> None:
+        """Bring the child back after rest()."""
+        if self._after_exit is _AfterExit.REST:
+            self._start_again()
+
     async def restart(self) -> None:
         """Kill the child and its group and start it again without back-off; returns once that was attempted.
 
         From this call on, `running` is false and `identity` None until the new child is there. Raises
         TargetStartError if the supervisor is stopped or stopping.
         """
+        while self._bringing is not None:
+            await self._attempted.wait()
         if self._after_exit is _AfterExit.STAY_DOWN:
             raise TargetStartError(" ".join(self._command), "the supervisor is stopped", "Start it first")
         if self._child is None and not self._clearing:
@@ -139,6 +180,10 @@ class Supervisor:
         """End the child for good: SIGTERM to its group, and SIGKILL to what is left after `grace_s` seconds."""
         self._after_exit = _AfterExit.STAY_DOWN
         self._cancel_timer()
+        if self._bringing is not None:
+            await self._tasks.cancel_all()
+            self._bringing = None
+            self._announce_attempt()
         if self._child is not None:
             self._child.signal_group(signal.SIGTERM)
         elif not self._clearing:
@@ -162,7 +207,9 @@ class Supervisor:
         return True
 
     def _spawn(self) -> None:
-        child = ChildProcess(self._command, self._env, self._cwd)
+        self._watch(ChildProcess.start(self._command, self._env, self._cwd, self.spawning))
+
+    def _watch(self, child: ChildProcess) -> None:
         self._child = child
         self._started_at = self._now()
         self._starts += 1
@@ -194,7 +241,7 @@ class Supervisor:
                 self._start_after(self._backoff.delay_s(self._lived_s))
             case _AfterExit.RESTART_AT_ONCE:
                 self._start_again()
-            case _AfterExit.STAY_DOWN:
+            case _AfterExit.STAY_DOWN | _AfterExit.REST:
                 self._announce_attempt()
 
     def _start_after(self, delay_s: float) -> None:
@@ -207,6 +254,25 @@ class Supervisor:
     def _start_again(self) -> None:
         self._cancel_timer()
         self._after_exit = _AfterExit.RESTART_WITH_BACKOFF
+        if self.bring_back is not None:
+            self._bringing = self._tasks.start(self._bring_back_or_spawn(self.bring_back))
+        else:
+            self._spawn_or_retry()
+
+    async def _bring_back_or_spawn(self, bring_back: Callable[[], Awaitable[bool]]) -> None:
+        back = False
+        try:
+            back = await bring_back()
+        except Exception as error:
+            # Whatever it was, the command and a replay from the beginning are the way that always works.
+            logger.error("the target could not be brought back; it is started", exc_info=error)
+        self._bringing = None
+        if back:
+            self._announce_attempt()
+        else:
+            self._spawn_or_retry()
+
+    def _spawn_or_retry(self) -> None:
         try:
             self._spawn()
         except TargetStartError as error:

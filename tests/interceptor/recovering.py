@@ -52,6 +52,9 @@ class FromTheBeginning:
     async def prepare(self, asked_version: int | None) -> int:
         return asked_version or 1
 
+    def expect(self, asked_version: int | None) -> None:
+        """Each begins anew."""
+
 
 class Rig:
     """The parts of the ambassador that a recovery moves."""

@@ -1,0 +1,157 @@
+"""The engine `criu`: images of the memory of a target that we supervise; the application need not know of them.
+
+The restored target is our child again, with its process ids, listening socket, files and workers: it is watched,
+stopped and killed with us as if we had started it.  For that it is started a little otherwise: its
+output goes through pipes of ours (`target.output_relay`), and the kernel refuses it io_uring
+(`target.without_io_uring`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from interceptor.address import TargetAddress
+from interceptor.checkpoint.artefacts import DIRECTORY_MODE, Draft
+from interceptor.checkpoint.blackout import Blackout
+from interceptor.checkpoint.checkpoint import Checkpoint
+from interceptor.checkpoint.criu_command import Criu, CriuFailedError, process_ids
+from interceptor.checkpoint.engine import Captured, EngineContext, Finish
+from interceptor.checkpoint.errors import CheckpointError, EngineUnusableError, RestoreRefusedError
+from interceptor.target.child_process import Spawning
+from interceptor.target.output_relay import OutputRelay
+from interceptor.target.subreaper import become_subreaper, end_children, name_of
+from interceptor.target.supervisor import Supervisor
+from interceptor.target.without_io_uring import refuse_io_uring
+from storage_backends.backend import Fact
+
+logger = logging.getLogger(__name__)
+
+_STDOUT_FD, _STDERR_FD = 1, 2
+_CAP_SYS_ADMIN = 21
+
+
+def open_criu_engine(context: EngineContext) -> CriuEngine:
+    """Return it.  Raises EngineUnusableError where we don't start the target."""
+    if context.supervisor is None:
+        raise EngineUnusableError(
+            "--checkpoint-engine criu: it keeps a target that we start ourselves; give its COMMAND after --, or choose "
+            "--checkpoint-engine http"
+        )
+    if context.artefacts.encrypts:
+        raise EngineUnusableError(
+            "--checkpoint-engine criu: images of the memory would not be encrypted; leave out --log-key-file and "
+            "encrypt the disk, or choose --checkpoint-engine http"
+        )
+    return CriuEngine(context, context.supervisor)
+
+
+class CriuEngine:
+    """Implements CheckpointEngine."""
+
+    name = "criu"
+    holds_state = True
+    starts_target = True
+    needs_connections_closed = True
+
+    def __init__(self, context: EngineContext, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._artefacts = context.artefacts
+        self._limits = context.limits
+        self._counters = context.counters
+        self._criu = Criu(context.options.criu_binary)
+        self._relays: dict[str, OutputRelay] = {}
+
+    async def probe(self) -> None:
+        """Check the program and our rights, and say how the target is to be started."""
+        if not _has_capability(_CAP_SYS_ADMIN):
+            raise EngineUnusableError(
+                "--checkpoint-engine criu: this process has no CAP_SYS_ADMIN, without which the kernel shows nobody's "
+                "memory and gives nobody a chosen process id; run it as root, or choose --checkpoint-engine http"
+            )
+        await self._criu.probe()
+        become_subreaper()
+        self._relays = {"stdout": OutputRelay(_STDOUT_FD), "stderr": OutputRelay(_STDERR_FD)}
+        self._supervisor.spawning = Spawning(
+            self._relays["stdout"].write_fd, self._relays["stderr"].write_fd, refuse_io_uring()
+        )
+
+    async def checkpoint(self, draft: Draft, blackout: Blackout) -> Finish:
+        """Dump the tree of processes into the draft, a directory.  Raises CheckpointError and OSError."""
+        pid = self._supervisor.pid
+        if pid is None:
+            raise CheckpointError("the target does not run: there is nothing to checkpoint")
+        await asyncio.to_thread(draft.path.mkdir, DIRECTORY_MODE)
+        try:
+            await self._criu.dump(pid, draft.path)
+        except CriuFailedError as error:
+            raise CheckpointError(f"criu can't dump process {pid}: {error}") from error
+        size_bytes = await asyncio.to_thread(_size_bytes, draft.path)
+        if size_bytes > self._limits.checkpoint_bytes_max:
+            self._counters.limits_reached["checkpoint_bytes_max"] += 1
+            raise CheckpointError(
+                f"the images have {size_bytes} bytes, more than {self._limits.checkpoint_bytes_max} "
+                "(checkpoint_bytes_max)"
+            )
+        processes, _ = process_ids(draft.path)
+        output: dict[str, Fact] = {name: relay.name for name, relay in self._relays.items()}
+        count = len(processes)
+
+        async def finish() -> Captured:
+            return Captured(detail={"criu": self._criu.version, "pid": pid, "processes": count, "output": output})
+
+        return finish
+
+    async def restore(self, checkpoint: Checkpoint, target: TargetAddress) -> None:
+        """Make the processes from the images, as the supervisor's child."""
+        images = self._artefacts.path(checkpoint)
+        processes, threads = await asyncio.to_thread(process_ids, images)
+        await asyncio.to_thread(end_children, processes)
+        self._refuse_taken(threads)
+        try:
+            async with asyncio.timeout(self._limits.restore_timeout_s):
+                pid = await self._criu.restore(images, self._inherited(checkpoint))
+            self._supervisor.adopt(pid)
+        except TimeoutError:
+            await asyncio.to_thread(end_children, processes)
+            self._counters.limits_reached["restore_timeout_s"] += 1
+            raise RestoreRefusedError(f"criu restore took longer than {self._limits.restore_timeout_s:g} s") from None
+        except (CriuFailedError, OSError, ValueError) as error:
+            await asyncio.to_thread(end_children, processes)
+            raise RestoreRefusedError(f"criu can't restore it: {error}") from error
+        except BaseException:
+            await asyncio.to_thread(end_children, processes)
+            raise
+
+    async def discard(self, checkpoint: Checkpoint) -> None:
+        """Everything is in the artefact."""
+
+    async def close(self) -> None:
+        """The target has ended: pass on what it has written."""
+        for relay in self._relays.values():
+            await asyncio.to_thread(relay.close)
+
+    def describe(self) -> dict[str, Fact]:
+        return {"criu": self._criu.version, "binary": self._criu.binary}
+
+    def _inherited(self, checkpoint: Checkpoint) -> dict[str, int]:
+        """Return what the images call our pipes, and the descriptors that they are today."""
+        output = checkpoint.detail.get("output")
+        names = output if isinstance(output, dict) else {}
+        return {str(names[name]): relay.write_fd for name, relay in self._relays.items() if name in names}
+
+    def _refuse_taken(self, threads: list[int]) -> None:
+        for each in threads:
+            if Path(f"/proc/{each}").exists():
+                raise RestoreRefusedError(f"it needs the process id {each}, which {name_of(each)} has now")
+
+
+def _size_bytes(images: Path) -> int:
+    return sum(each.stat().st_size for each in images.iterdir())
+
+
+def _has_capability(number: int) -> bool:
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    effective = next((line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), "0")
+    return bool(int(effective, 16) >> number & 1)

@@ -1,0 +1,143 @@
+"""The program `criu` (https://criu.org), called for what it can do: say whether it works here, dump, restore.
+
+It freezes a tree of processes, writes their memory and what they have open into a directory of images, and makes the
+same processes from such images, with the same process ids.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from interceptor.checkpoint.errors import EngineUnusableError
+from interceptor.target.child_process import die_with
+
+VERSION_MIN = (4, 0)
+_CHECK_TIMEOUT_S = 20.0
+_WORK_PREFIX = "interceptor-criu-"
+_LOG_NAME, _PID_NAME = "criu.log", "pid"
+_VERSION = re.compile(r"Version:\s*(\d+)\.(\d+)(?:\.\d+)?")
+_ERROR_LINE = re.compile(r"(?:\([\d.]+\)\s*)?(?:\d+:\s*)?Error \([^)]*\):\s*(.*)")
+# Of every run where RLIMIT_NOFILE can't be raised; it does without.
+_HARMLESS = ("rlimit: Can't setup",)
+_SHOWN_ERRORS_MAX = 3
+_INSTALL = "install criu 4 or newer (`make criu` does on Debian), and name it by --criu-binary"
+
+# Connections belong to their moment: the lane and the clients make new ones.  Control groups stay as they are.
+_BOTH = ("--tcp-close", "--file-locks", "--manage-cgroups=ignore", "-v1", "--log-file", _LOG_NAME)
+_DUMP = ("--leave-running", "--skip-in-flight", "--ext-unix-sk", "--network-lock", "skip", "--ghost-limit", "256M")
+# As our own child, so that we see it die and it dies with us.
+_RESTORE = ("--restore-sibling", "--restore-detached")
+
+
+class CriuFailedError(Exception):
+    """It has ended with an error; the message is its own."""
+
+
+class Criu:
+    """One installed criu."""
+
+    def __init__(self, binary: str) -> None:
+        self.binary = binary
+        self.version = ""
+
+    async def probe(self) -> None:
+        """Check that it is there, new enough, and works on this machine.  Raises EngineUnusableError."""
+        path = shutil.which(self.binary)
+        if path is None:
+            raise EngineUnusableError(f"--checkpoint-engine criu: there is no program {self.binary}; {_INSTALL}")
+        self.binary = path
+        said = (await self._ask("--version"))[1]
+        found = _VERSION.search(said)
+        if found is None:
+            raise EngineUnusableError(f"--criu-binary {path}: it says no version, so it is not criu; {_INSTALL}")
+        self.version = found[0].partition(":")[2].strip()
+        if (int(found[1]), int(found[2])) < VERSION_MIN:
+            raise EngineUnusableError(f"--criu-binary {path}: version {self.version} is too old; {_INSTALL}")
+        code, said = await self._ask("check")
+        if code != 0:
+            raise EngineUnusableError(f"--checkpoint-engine criu: `{path} check` says: {_errors(said) or said.strip()}")
+
+    async def dump(self, pid: int, images: Path) -> None:
+        """Write the tree of processes below and with `pid` into `images`; it goes on as it was.
+
+        Raises CriuFailedError and OSError.  When cancelled, the processes go on as well.
+        """
+        with tempfile.TemporaryDirectory(prefix=_WORK_PREFIX) as work:
+            await self._run("dump", ["--tree", str(pid), *_DUMP], images, work, ())
+
+    async def restore(self, images: Path, inherited: Mapping[str, int]) -> int:
+        """Make the processes of `images` as our children; return the id of the first.
+
+        inherited: descriptors of ours for what was open, by the name that /proc/PID/fd showed for it.
+        Raises CriuFailedError and OSError; what was made by then has to be ended by the caller.
+        """
+        options = [*_RESTORE, "--pidfile", _PID_NAME]
+        for name, fd in inherited.items():
+            options += ["--inherit-fd", f"fd[{fd}]:{name}"]
+        with tempfile.TemporaryDirectory(prefix=_WORK_PREFIX) as work:
+            await self._run("restore", options, images, work, tuple(inherited.values()))
+            return int(_content(work, _PID_NAME))
+
+    async def _run(
+        self, action: str, options: Sequence[str], images: Path, work: str, pass_fds: tuple[int, ...]
+    ) -> None:
+        """Run it; what it writes beside the images goes to `work`."""
+        process = await asyncio.create_subprocess_exec(
+            self.binary, action, "--images-dir", str(images), "--work-dir", work, *_BOTH, *options,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+            pass_fds=pass_fds, preexec_fn=die_with(os.getpid()),
+        )  # fmt: skip
+        try:
+            code = await process.wait()
+        except BaseException:
+            process.kill()
+            await process.wait()
+            raise
+        if code != 0:
+            errors = _errors(_content(work, _LOG_NAME))
+            raise CriuFailedError(errors or f"criu {action} has ended with {code} and says nothing")
+
+    async def _ask(self, question: str) -> tuple[int, str]:
+        """Return its exit code and all that it says.  Raises EngineUnusableError."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                self.binary, question, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT, preexec_fn=die_with(os.getpid()),
+            )  # fmt: skip
+        except OSError as error:
+            raise EngineUnusableError(f"--criu-binary {self.binary}: {error.strerror}; {_INSTALL}") from error
+        try:
+            async with asyncio.timeout(_CHECK_TIMEOUT_S):
+                said, _ = await process.communicate()
+        except TimeoutError:
+            raise EngineUnusableError(f"--criu-binary {self.binary} {question}: no answer") from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        assert process.returncode is not None
+        return process.returncode, said.decode(errors="replace")
+
+
+def _content(directory: str, name: str) -> str:
+    path = Path(directory, name)
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+
+def process_ids(images: Path) -> tuple[list[int], list[int]]:
+    """Return the process ids that images need, and the thread ids, the former among them."""
+    threads = sorted(int(path.stem.partition("-")[2]) for path in images.glob("core-*.img"))
+    processes = sorted(int(path.stem.partition("-")[2]) for path in images.glob("mm-*.img"))
+    return processes, threads
+
+
+def _errors(text: str) -> str:
+    """Return the first errors in what it has said: the first is the cause, the last only that it has failed."""
+    found = [match[1].strip() for line in text.splitlines() if (match := _ERROR_LINE.search(line))]
+    return "; ".join([line for line in found if not line.startswith(_HARMLESS)][:_SHOWN_ERRORS_MAX])

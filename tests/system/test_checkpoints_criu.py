@@ -1,0 +1,290 @@
+"""Checkpoints of whole processes by a real CRIU: dumped while they live, restored after real kills, exact."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from counting import Clients, applied, apply, counter_command, digest_of, start_counter
+from criu_here import criu_options
+from faulty_disk import SmallDisk, mounted_disk
+from support import (
+    PYTHON,
+    Processes,
+    RunningInterceptor,
+    Server,
+    accepts,
+    free_port,
+    start_interceptor_process,
+    wait_until,
+)
+
+from interceptor.target.subreaper import parent_of
+
+
+def ask(interceptor: RunningInterceptor, method: str, path: str) -> Any:
+    """Ask the admin."""
+    request = urllib.request.Request(f"{interceptor.admin_url}{path}", method=method)
+    with urllib.request.urlopen(request, timeout=60.0) as answer:
+        return json.load(answer)
+
+
+def kill_target(interceptor: RunningInterceptor, which: str = "pid") -> None:
+    """Kill it, and return when another incarnation is in step."""
+    target = interceptor.state()["target"]
+    os.kill(target[which], signal.SIGKILL)
+
+    def is_back() -> bool:
+        state = interceptor.state()
+        return state["target"]["incarnations"] > target["incarnations"] and state["state"] == "Active"
+
+    wait_until(is_back, "the recovery")
+
+
+def output_of(server: Server) -> str:
+    assert server.output is not None
+    return server.output.read_text()
+
+
+@pytest.fixture
+def target() -> Server:
+    return Server("127.0.0.1", free_port())
+
+
+@pytest.fixture
+def start(processes: Processes, target: Server, tmp_path: Path) -> Callable[..., RunningInterceptor]:
+    """`start(*options, command=…)`: an interceptor with a file log that supervises a target, usually the counter."""
+
+    def start_with(*options: str, command: list[str] | None = None) -> RunningInterceptor:
+        return start_interceptor_process(
+            processes, target, "--log", f"file://{tmp_path}/log", *criu_options(), *options, "--",
+            *(command or counter_command(target.port)),
+        )  # fmt: skip
+
+    return start_with
+
+
+@pytest.fixture
+def check_exact(processes: Processes, target: Server) -> Callable[[], None]:
+    """The target's state is that of one which got the same operations without ever dying."""
+
+    def check() -> None:
+        undisturbed = start_counter(processes)
+        apply(undisturbed, applied(target))
+        assert digest_of(target) == digest_of(undisturbed)
+
+    return check
+
+
+async def test_checkpoints_under_load_with_random_kills(
+    start: Callable[..., RunningInterceptor], target: Server, check_exact: Callable[[], None]
+) -> None:
+    """Rule 4: after each kill, also one during a dump or a restore, the state is exact and every request answered."""
+    chance = random.Random(7)
+    interceptor = start("--checkpoint-interval", "0.2", "--retain", "checkpoints:3", "--segment-bytes-max", "20000")
+    clients = Clients(interceptor, 10)
+    await clients.acknowledged(50)
+    taken = await asyncio.to_thread(ask, interceptor, "POST", "/checkpoint")
+    for _ in range(6):
+        await clients.acknowledged(chance.randrange(1, 200))
+        await asyncio.to_thread(kill_target, interceptor)
+        recovery = (await asyncio.to_thread(interceptor.state))["last_recovery"]
+        assert recovery["from"] > taken["version"]
+        assert recovery["divergences"] == 0
+    seen = await clients.finish()
+    assert (seen.refused, seen.broken, seen.wrong) == ([], [], [])
+    assert sorted(applied(target)) == sorted(seen.acknowledged)
+    assert interceptor.state()["last_checkpoint"]["version"] > taken["version"]
+    check_exact()
+
+
+async def test_the_restored_target_is_ours_like_the_first(
+    start: Callable[..., RunningInterceptor], target: Server
+) -> None:
+    """Its process id stays, it is our child, ends with us, and needs no replay after a planned stop."""
+    interceptor = start("--checkpoint-on-stop")
+    assert interceptor.process is not None
+    clients = Clients(interceptor, 3)
+    await clients.acknowledged(30)
+    seen = await clients.finish()
+    pid = interceptor.state()["target"]["pid"]
+    ask(interceptor, "POST", "/checkpoint")
+    kill_target(interceptor)
+    assert interceptor.state()["target"]["pid"] == pid
+    assert parent_of(pid) == interceptor.process.pid
+    before = digest_of(target)
+    interceptor.process.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(interceptor.process.wait, 30.0) == 0
+    assert not accepts(target.host, target.port)
+
+    second = start("--checkpoint-on-stop")
+    assert digest_of(target) == before
+    assert sorted(applied(target)) == sorted(seen.acknowledged)
+    assert second.state()["last_recovery"]["events"] == 0
+    assert "counter listening" not in output_of(second), "the command was not started"
+    os.kill(second.state()["target"]["pid"], signal.SIGTERM)
+    wait_until(lambda: second.state()["target"]["incarnations"] == 2, "the target is back after an exit of its own")
+    assert second.process is not None
+    second.process.send_signal(signal.SIGKILL)
+    wait_until(lambda: not accepts(target.host, target.port), "the target's death with us")
+
+    third = start()
+    assert sorted(applied(target)) == sorted(seen.acknowledged)
+    assert third.state()["uncertain"] is None
+
+
+async def test_damaged_and_missing_images_are_skipped(
+    start: Callable[..., RunningInterceptor], target: Server, tmp_path: Path, check_exact: Callable[[], None]
+) -> None:
+    """Rule 8: the one before is used, down to the replay from version 1."""
+    interceptor = start()
+    clients = Clients(interceptor, 2)
+    for _ in range(3):
+        await clients.acknowledged(20)
+        await asyncio.to_thread(ask, interceptor, "POST", "/checkpoint")
+    await clients.finish()
+    entries = ask(interceptor, "GET", "/checkpoint")
+    directory = tmp_path / "log" / "checkpoints"
+    next((directory / "criu-3").glob("core-*.img")).unlink()
+    pages = next((directory / "criu-2").glob("pages-*.img"))
+    with pages.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"damage")
+    kill_target(interceptor)
+    assert interceptor.state()["last_recovery"]["from"] == entries[0]["version"] + 1
+    check_exact()
+    assert "the checkpoint criu-3 is skipped" in output_of(interceptor)
+    assert "the checkpoint criu-2 is skipped" in output_of(interceptor)
+
+    for path in (directory / "criu-1").iterdir():
+        path.unlink()
+    kill_target(interceptor)
+    assert interceptor.state()["last_recovery"]["from"] == 1
+    check_exact()
+
+
+async def test_an_operator_chooses_where_the_restored_target_begins(
+    start: Callable[..., RunningInterceptor], check_exact: Callable[[], None]
+) -> None:
+    interceptor = start()
+    clients = Clients(interceptor, 2)
+    await clients.acknowledged(20)
+    first = await asyncio.to_thread(ask, interceptor, "POST", "/checkpoint")
+    await clients.acknowledged(20)
+    await asyncio.to_thread(ask, interceptor, "POST", "/checkpoint")
+    await clients.finish()
+    done = ask(interceptor, "POST", f"/reproject?from={first['version'] + 1}")
+    assert done["from"] == first["version"] + 1
+    check_exact()
+    assert ask(interceptor, "POST", "/reproject?from=1")["from"] == 1
+    check_exact()
+    with pytest.raises(urllib.error.HTTPError, match="409"):
+        ask(interceptor, "POST", f"/reproject?from={first['version'] + 2}")
+
+
+APPLICATION = """
+applied = []
+def app(environ, start_response):
+    if environ["REQUEST_METHOD"] == "POST":
+        applied.append(environ["PATH_INFO"])
+    body = " ".join(applied).encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+def post(server: Server, path: str) -> str:
+    with urllib.request.urlopen(f"{server.url}{path}", data=b"", timeout=30.0) as answer:
+        body: bytes = answer.read()
+    return body.decode()
+
+
+def test_a_prefork_server_comes_back_with_its_workers(
+    start: Callable[..., RunningInterceptor], target: Server, tmp_path: Path
+) -> None:
+    """Master, worker, the listening socket that they share, and deleted temporary files: all are in the images."""
+    (tmp_path / "remembering.py").write_text(APPLICATION)
+    command = [PYTHON, "-m", "gunicorn", "remembering:app", "--chdir", str(tmp_path), "-b", target.authority,
+               "-k", "gthread", "--threads", "2", "-w", "1"]  # fmt: skip
+    interceptor = start(command=command)
+    assert post(interceptor, "/a") == "/a"
+    taken = ask(interceptor, "POST", "/checkpoint")
+    assert taken["detail"]["processes"] == 2
+    applied_paths = "/a"
+    for path, which in (("/b", "serving_pid"), ("/c", "pid"), ("/d", "serving_pid")):
+        kill_target(interceptor, which)
+        applied_paths += f" {path}"
+        assert post(interceptor, path) == applied_paths
+        assert interceptor.state()["last_recovery"]["from"] == taken["version"] + 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with mounted_disk(tmp_path / "disk") as disk:
+        yield disk
+
+
+async def test_a_full_disk_takes_no_checkpoint_and_nothing_else(
+    start: Callable[..., RunningInterceptor], small_disk: SmallDisk
+) -> None:
+    """The application goes on, no half image stays, nothing is trimmed."""
+    interceptor = start("--checkpoint-dir", f"{small_disk.directory}/checkpoints", "--retain", "checkpoints:1")
+    clients = Clients(interceptor, 3)
+    await clients.acknowledged(30)
+    while small_disk.fill():
+        pass
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        await asyncio.to_thread(ask, interceptor, "POST", "/checkpoint")
+    assert "No space left on device" in json.load(refused.value)["detail"]
+    await clients.acknowledged(30)
+    seen = await clients.finish()
+    assert (seen.refused, seen.broken, seen.wrong) == ([], [], [])
+    assert interceptor.state()["versions"]["first"] == 1
+    assert interceptor.state()["target"]["incarnations"] == 1
+    assert not list((small_disk.directory / "checkpoints").glob("criu-*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "command", "message"),
+    [
+        (("--criu-binary", "/nowhere/criu"), True, "there is no program /nowhere/criu"),
+        (("--criu-binary", "{old}"), True, "version 3.17.1 is too old"),
+        (("--criu-binary", "/bin/true"), True, "it says no version"),
+        ((), False, "give its COMMAND after --"),
+        (("--log-key-file", "{keys}"), True, "would not be encrypted"),
+    ],
+)
+def test_what_can_not_work_is_refused_at_the_start(
+    tmp_path: Path, options: tuple[str, ...], command: bool, message: str
+) -> None:
+    """One sentence, a non-zero exit code, and nothing is started."""
+    old = tmp_path / "old-criu"
+    old.write_text("#!/bin/sh\necho Version: 3.17.1\n")
+    old.chmod(0o755)
+    keys = tmp_path / "keys"
+    keys.touch(0o600)
+    keys.write_bytes(
+        subprocess.run([PYTHON, "-m", "interceptor", "log", "new-key", "k1"], check=True, capture_output=True).stdout
+    )
+    given = [option.format(old=old, keys=keys) for option in options]
+    started = tmp_path / "started"
+    tried = subprocess.run(
+        [PYTHON, "-m", "interceptor", "run", "--target", f"http://127.0.0.1:{free_port()}", "--listen",
+         f"127.0.0.1:{free_port()}", "--admin", f"127.0.0.1:{free_port()}", "--log", f"file://{tmp_path}/log",
+         "--checkpoint-engine", "criu", *given, *(["--", "touch", str(started)] if command else [])],
+        capture_output=True, text=True, timeout=60.0,
+    )  # fmt: skip
+    assert tried.returncode != 0
+    assert message in tried.stderr
+    assert len(tried.stderr.strip().splitlines()) == 1
+    assert not started.exists()
