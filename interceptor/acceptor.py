@@ -1,6 +1,9 @@
-"""Accepting where a connection needs something before its first request: a PROXY header, a TLS handshake, or both.
+"""Accepting: who finds no room is closed at once; a PROXY header and a TLS handshake come before the first request.
 
-Until that is done it counts as a connection, has `handshake_timeout_s`, and holds no more than the kernel's buffers.
+Until these are done it counts as a connection, has `handshake_timeout_s`, and holds no more than the kernel's buffers.
+
+The event loop's own server is not used.  It accepts whatever is queued in one turn (thousands, in a flood) before any
+of them is counted, so that neither a limit nor the latency of others would hold.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import ssl
 from collections.abc import Callable
 
 from interceptor.client import ClientConnection
+from interceptor.connection_room import UNKNOWN_PEER, ConnectionRoom, Place
 from interceptor.counters import Counters
 from interceptor.server_tls import ServerTls
 from interceptor.tasks import TaskGroup
@@ -20,34 +24,32 @@ from interceptor.wire.proxy_protocol import V2_BYTES_MAX, ProxyHeaderError, Prox
 
 logger = logging.getLogger(__name__)
 
-# So many connections are accepted before others get their turn.
-ACCEPTS_PER_TURN = 64
+# So many connections are accepted before others get their turn: about 2 ms.
+ACCEPTS_PER_TURN = 16
 # Without a free descriptor the queue waits for so long.
 NO_DESCRIPTOR_PAUSE_S = 0.1
 SHUTDOWN_TIMEOUT_S = 5.0
 
-MakeClient = Callable[[bytes | None, bytes], ClientConnection]
+MakeClient = Callable[[Place, bytes], ClientConnection]
 
 
 class Acceptor:
-    """Accepts on `listening` and makes clients: `make_client(address, scheme)`, the address as a PROXY header says."""
+    """Accepts on `listening` and makes clients: `make_client(place, scheme)`."""
 
     def __init__(
         self, listening: socket.socket, counters: Counters, handshake_timeout_s: float,
-        *, tls: ServerTls | None, proxy_protocol: bool, has_room: Callable[[], bool], make_client: MakeClient,
+        *, tls: ServerTls | None, proxy_protocol: bool, room: ConnectionRoom, make_client: MakeClient,
     ) -> None:  # fmt: skip
         self._listening = listening
         self._counters = counters
         self._timeout_s = handshake_timeout_s
         self._tls = tls
         self._proxy_protocol = proxy_protocol
-        self._has_room = has_room
+        self._room = room
         self._make_client = make_client
         self._loop = asyncio.get_running_loop()
         self._tasks = TaskGroup("acceptor")
         self._closed = False
-        # Connections that are not clients yet.
-        self.preparing = 0
 
     def start(self) -> None:
         """Accept from now on."""
@@ -67,7 +69,7 @@ class Acceptor:
     def _accept(self) -> None:
         for _ in range(ACCEPTS_PER_TURN):
             try:
-                accepted, _peer = self._listening.accept()
+                accepted, peer = self._listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -77,23 +79,26 @@ class Acceptor:
                 self._loop.remove_reader(self._listening)
                 self._loop.call_later(NO_DESCRIPTOR_PAUSE_S, self.start)
                 return
-            if not self._has_room():
-                self._counters.limits_reached["connections_max"] += 1
+            # With the PROXY protocol the peer is a balancer, and the header names the client.
+            named = isinstance(peer, tuple) and not self._proxy_protocol
+            place = self._room.take(peer[0].encode() if named else UNKNOWN_PEER)
+            if place is None:
                 accepted.close()
                 continue
             accepted.setblocking(False)
             if accepted.family != socket.AF_UNIX:
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.preparing += 1
-            self._tasks.start(self._prepare(accepted))
+            self._tasks.start(self._prepare(accepted, place))
 
-    async def _prepare(self, accepted: socket.socket) -> None:
-        handed_over = False
+    async def _prepare(self, accepted: socket.socket, place: Place) -> None:
+        handed_over = prepared = False
         try:
             async with asyncio.timeout(self._timeout_s):
-                address = await self._read_proxy_header(accepted) if self._proxy_protocol else None
+                if self._proxy_protocol and not await self._read_proxy_header(accepted, place):
+                    return
                 handed_over = True
-                await self._hand_over(accepted, address)
+                await self._hand_over(accepted, place)
+                prepared = True
         except ProxyHeaderError as error:
             self._counters.handshakes_failed["proxy"] += 1
             logger.debug("a connection is refused: %s", error)
@@ -104,21 +109,22 @@ class Acceptor:
             self._counters.handshakes_failed["tls" if handed_over else "proxy"] += 1
             logger.debug("a connection ended before its first request: %s", error)
         finally:
-            self.preparing -= 1
+            if not prepared:
+                place.give_back()
             if not handed_over:
                 accepted.close()
 
-    async def _hand_over(self, accepted: socket.socket, address: bytes | None) -> None:
+    async def _hand_over(self, accepted: socket.socket, place: Place) -> None:
         if self._tls is None:
-            await self._loop.connect_accepted_socket(lambda: self._make_client(address, b"http"), accepted)
+            await self._loop.connect_accepted_socket(lambda: self._make_client(place, b"http"), accepted)
             return
         await self._loop.connect_accepted_socket(
-            lambda: self._make_client(address, b"https"), accepted, ssl=self._tls.context,
+            lambda: self._make_client(place, b"https"), accepted, ssl=self._tls.context,
             ssl_handshake_timeout=self._timeout_s, ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_S,
         )  # fmt: skip
 
-    async def _read_proxy_header(self, accepted: socket.socket) -> bytes | None:
-        """Take the header, and not a byte behind it: that belongs to TLS or HTTP."""
+    async def _read_proxy_header(self, accepted: socket.socket, place: Place) -> bool:
+        """Take the header, and not a byte behind it: that belongs to TLS or HTTP.  Return whether there is room."""
         reader = ProxyHeaderReader()
         while not reader.complete:
             await self._readable(accepted)
@@ -126,7 +132,11 @@ class Acceptor:
             if not seen:
                 raise ProxyHeaderError("the connection ended within the PROXY header")
             accepted.recv(reader.feed(seen))
-        return reader.client.encode() if reader.client is not None else None
+        if reader.client is not None:
+            return place.rename(reader.client.encode())
+        # A balancer's own connection (LOCAL, UNKNOWN): the peer is the client.
+        peer = accepted.getpeername()
+        return place.rename(peer[0].encode()) if isinstance(peer, tuple) else True
 
     async def _readable(self, accepted: socket.socket) -> None:
         readable = asyncio.Event()

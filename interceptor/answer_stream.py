@@ -91,6 +91,11 @@ class AnswerStream:
         """Whether something waits for the client: it takes less than the target gives."""
         return bool(self._queue) or self._spool is not None
 
+    @property
+    def spooled_bytes(self) -> int:
+        """Bytes of the file in which it waits for its client."""
+        return self._spool_written
+
     def put_interim(self, head: bytes) -> None:
         """Pass a 1xx head on, unless the client has the final one already, from an earlier incarnation."""
         if not self._head_as_sent:
@@ -193,6 +198,7 @@ class AnswerStream:
         if self._spool is not None:
             self._spool.close()
             self._spool = None
+            self._budget.spooling.discard(self)
         # A file keeps what was read of it until it is empty, so that is how it counts.
         self._budget.spool_bytes -= self._spool_written
         self._spool_read = self._spool_written = 0
@@ -223,18 +229,24 @@ class AnswerStream:
     def _write_spool(self, data: bytes) -> None:
         counters = self._exchange.counters
         budget = self._budget
-        name = None
         if self._spool_written - self._spool_read + len(data) > self._spool_max:
-            name = "answer_spool_bytes_max"
-        elif budget.spool_bytes + len(data) > budget.spool_bytes_max:
-            name = "answers_spool_bytes_max"
-        if name is not None:
-            counters.limits_reached[name] += 1
+            counters.limits_reached["answer_spool_bytes_max"] += 1
+            self.abort()
+            return
+        while (largest := budget.largest_if_full(len(data))) is not None:
+            # Who reads has little in its file; the one that holds most is cut, be it this one.
+            counters.limits_reached["answers_spool_bytes_max"] += 1
+            largest.abort()
+            if self._aborted:
+                return
+        if budget.spool_bytes + len(data) > budget.spool_bytes_max:
+            counters.limits_reached["answers_spool_bytes_max"] += 1
             self.abort()
             return
         try:
             if self._spool is None:
                 self._spool = tempfile.TemporaryFile(prefix="interceptor-answer-")  # noqa: SIM115
+                budget.spooling.add(self)
                 counters.limits_reached["answer_memory_bytes_max"] += 1
             self._spool.seek(self._spool_written)
             self._spool.write(data)

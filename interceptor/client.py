@@ -11,6 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from interceptor.client_transport import ClientTransport
+from interceptor.connection_room import Place
 from interceptor.exchange import Exchange, RecordedExchange
 from interceptor.passed_exchange import PassedExchange
 from interceptor.refusals import CONTINUE
@@ -33,8 +34,8 @@ class ClientConnection(ClientTransport):
 
     __slots__ = ("_answered_continue", "_deferred", "_forwarder", "_scheme")
 
-    def __init__(self, listener: Listener, peer: bytes | None = None, scheme: bytes = b"http") -> None:
-        super().__init__(listener, peer)
+    def __init__(self, listener: Listener, place: Place, scheme: bytes) -> None:
+        super().__init__(listener, place)
         self._scheme = scheme
         # A request that goes another way than the log and waits for those before it.
         self._deferred: tuple[Request, Route] | None = None
@@ -44,11 +45,7 @@ class ClientConnection(ClientTransport):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        if self.peer is None:
-            name = transport.get_extra_info("peername")
-            # A peer on a Unix socket has no address; "unknown" is the word for that (RFC 7239 §6.2).
-            self.peer = name[0].encode() if isinstance(name, tuple) else b"unknown"
-        self._forwarder = Forwarder(self.peer, self._scheme, self._listener.authority)
+        self._forwarder = Forwarder(self.place.peer, self._scheme, self._listener.authority)
         self._listener.opened(self)
 
     def data_received(self, data: bytes) -> None:

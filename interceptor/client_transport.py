@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from interceptor.client_deadlines import Deadlines, Phase, acknowledged_bytes
+from interceptor.connection_room import Place
 from interceptor.exchange import Exchange
 from interceptor.passed_exchange import PassedExchange
 from interceptor.wire.errors import RequestError
@@ -45,17 +46,16 @@ class ClientTransport(asyncio.Protocol):
         "_requests_max",
         "_transport",
         "_upload",
-        "peer",
+        "place",
         "stashed_bytes",
         "write_blocked",
     )
 
     _transport: asyncio.Transport
 
-    def __init__(self, listener: Listener, peer: bytes | None = None) -> None:
-        """`peer` is the client's address where it is not the transport's."""
+    def __init__(self, listener: Listener, place: Place) -> None:
         self._listener = listener
-        self.peer = peer
+        self.place = place
         limits = listener.limits
         self._reader = RequestReader(limits.head_bytes_max, limits.target_bytes_max, limits.fields_max)
         self._exchanges: deque[Exchange] = deque()

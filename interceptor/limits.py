@@ -61,7 +61,9 @@ class Limits:
     answers_memory_bytes_max: int = _limit(
         256 * MIB, "answers that wait for all clients in memory; more is spooled, or the one with most is cut"
     )
-    answers_spool_bytes_max: int = _limit(16 * 1024 * MIB, "answers that wait for all clients in files; more cuts")
+    answers_spool_bytes_max: int = _limit(
+        16 * 1024 * MIB, "answers that wait for all clients in files; more cuts the one that has most"
+    )
     tunnels_max: int = _limit(4_096, "upgraded and bypassed connections; one more request is answered 503")
     pool_connections_max: int = _limit(256, "connections to the target for unrecorded requests; more requests wait")
     connect_timeout_s: float = _seconds(5.0, "a connection attempt to the target")

@@ -9,13 +9,13 @@ from time import monotonic
 
 from interceptor.acceptor import Acceptor
 from interceptor.address import Address, UnixAddress
-from interceptor.address_counts import AddressCounts
 from interceptor.admission import Admission
 from interceptor.client import ClientConnection
 from interceptor.client_transport import ClientTransport
+from interceptor.connection_room import ConnectionRoom
 from interceptor.counters import Counters
 from interceptor.limits import Limits
-from interceptor.listening_sockets import BACKLOG, ListeningSockets
+from interceptor.listening_sockets import ListeningSockets
 from interceptor.passages import Passages
 from interceptor.release_gate import ReleaseGate
 from interceptor.routing import Router
@@ -51,9 +51,8 @@ class Listener:
         self.pipelined_requests_max = limits.pipelined_requests_max
         self.body_bytes_max = limits.body_bytes_max
         self._clients: set[ClientTransport] = set()
-        self._addresses = AddressCounts()
+        self._room = ConnectionRoom(limits, counters)
         self._listening: ListeningSockets | None = None
-        self._servers: list[asyncio.AbstractServer] = []
         self._acceptors: list[Acceptor] = []
         self._tls: ServerTls | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -63,7 +62,7 @@ class Listener:
     @property
     def connections(self) -> int:
         """How many clients are connected, those included that have not finished their handshake."""
-        return len(self._clients) + sum(acceptor.preparing for acceptor in self._acceptors)
+        return self._room.taken
 
     async def start(
         self,
@@ -77,55 +76,34 @@ class Listener:
         self._listening = await ListeningSockets.open(address, "--listen", unix_mode)
         self._tls = tls
         for opened in self._listening.sockets:
-            if tls is None and not proxy_protocol:
-                await self._serve(opened)
-            else:
-                self._prepare_on(opened, proxy_protocol)
+            self._accept_on(opened, proxy_protocol)
         if tls is not None:
             tls.watch()
         self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
         return self._listening.address
 
-    async def _serve(self, opened: socket.socket) -> None:
-        """Accept where a connection begins with its first request: the event loop does that at the least cost."""
-        loop = asyncio.get_running_loop()
-        serve = loop.create_unix_server if opened.family == socket.AF_UNIX else loop.create_server
-        self._servers.append(await serve(self._new_client, sock=opened, backlog=BACKLOG))
-
-    def _prepare_on(self, opened: socket.socket, proxy_protocol: bool) -> None:
+    def _accept_on(self, opened: socket.socket, proxy_protocol: bool) -> None:
         acceptor = Acceptor(
             opened,
             self.counters,
             self.limits.handshake_timeout_s,
             tls=self._tls,
             proxy_protocol=proxy_protocol,
-            has_room=lambda: self.connections < self.limits.connections_max,
-            make_client=lambda peer, scheme: ClientConnection(self, peer, scheme),
+            room=self._room,
+            make_client=lambda place, scheme: ClientConnection(self, place, scheme),
         )
         acceptor.start()
         self._acceptors.append(acceptor)
-
-    def _new_client(self) -> asyncio.Protocol:
-        if len(self._clients) >= self.limits.connections_max:
-            self.counters.limits_reached["connections_max"] += 1
-            return _TURNED_AWAY
-        return ClientConnection(self)
 
     def opened(self, client: ClientTransport) -> None:
         """A client has connected."""
         self.counters.connections_opened += 1
         self._clients.add(client)
-        assert client.peer is not None
-        if self._addresses.enter(client.peer) > self.limits.connections_per_address_max:
-            self.counters.limits_reached["connections_per_address_max"] += 1
-            client.abort()
 
     def closed(self, client: ClientTransport) -> None:
         """A client's connection has ended; may be told twice."""
-        if client in self._clients:
-            self._clients.remove(client)
-            assert client.peer is not None
-            self._addresses.leave(client.peer)
+        self._clients.discard(client)
+        client.place.give_back()
         if self._quiet is not None and not self._clients and not self._quiet.done():
             self._quiet.set_result(None)
 
@@ -150,8 +128,6 @@ class Listener:
 
     def stop_accepting(self) -> None:
         """Close the listening sockets; what is connected goes on."""
-        for server in self._servers:
-            server.close()
         for acceptor in self._acceptors:
             acceptor.close()
         if self._tls is not None:
@@ -185,14 +161,3 @@ class Listener:
         for client in list(self._clients):
             client.sweep(now_s)
         self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
-
-
-class _TurnedAway(asyncio.Protocol):
-    """Closes a connection that is one too many, at the least cost."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        transport.abort()
-
-
-_TURNED_AWAY = _TurnedAway()

@@ -29,6 +29,7 @@ BOTH_LOOPS = (
     "test_listener_tls.py",
     "test_listener_proxy.py",
     "test_listener_limits.py",
+    "test_connection_flood.py",
     "test_unix_sockets.py",
     "test_target_addresses.py",
 )
