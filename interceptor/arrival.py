@@ -47,6 +47,7 @@ class Arrival:
         standing.identity = await wait_for_target(
             self._detector, self._readiness.attempt, self._overdue, self._ready_timeout_s
         )
+        self._serving.settle()
         standing.serving = self._serving.identity
         standing.problem = None
 

@@ -69,7 +69,17 @@ class TargetReadiness:
                 return False
             if again.owner == found.owner:
                 self.serving.watch(found.owner)
+                return await self._asked() and self._still_serves(found.owner)
+        return await self._asked()
+
+    async def _asked(self) -> bool:
         return self.path is None or await self._meet(self._answers) is not None
+
+    def _still_serves(self, pid: int) -> bool:
+        if self.serving is not None and self.serving.pid == pid:
+            return True
+        self.reason = f"process {pid}, which accepted connections, has ended"
+        return False
 
     async def _meet(self, check: Check) -> Acceptor | None:
         """Make a connection; return who has accepted it, None if that or the check fails."""

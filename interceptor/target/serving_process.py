@@ -15,13 +15,17 @@ from interceptor.target.detection import DeathDetector
 
 
 class ServingProcess:
-    """`on_exit(pid)` is called when it ends.  `gone` stays true until `forget`."""
+    """`on_exit(pid)` is called when it ends after `settle`.  `gone` stays true until `forget`.
+
+    Before that it holds nothing of ours: if it ends while the target is still waited for, it is forgotten.
+    """
 
     def __init__(self, on_exit: Callable[[int], None] | None = None) -> None:
         self.pid: int | None = None
         self.identity: str | None = None
         self.gone = False
         self.on_exit = on_exit
+        self._settled = False
         self._pidfd: int | None = None
 
     @property
@@ -41,6 +45,10 @@ class ServingProcess:
         self.pid = pid
         asyncio.get_running_loop().add_reader(self._pidfd, self._exited)
 
+    def settle(self) -> None:
+        """The target is ready: from now on the end of this process is the end of the incarnation."""
+        self._settled = True
+
     def forget(self) -> None:
         """The incarnation is over, or another one is looked for."""
         if self._pidfd is not None:
@@ -48,10 +56,13 @@ class ServingProcess:
             os.close(self._pidfd)
             self._pidfd = None
         self.pid = self.identity = None
-        self.gone = False
+        self.gone = self._settled = False
 
     def _exited(self) -> None:
         assert self._pidfd is not None
+        if not self._settled:
+            self.forget()
+            return
         asyncio.get_running_loop().remove_reader(self._pidfd)
         self.gone = True
         if self.on_exit is not None and self.pid is not None:

@@ -45,7 +45,10 @@ async def test_one_who_accepts_and_lets_the_connection_stand_is_ready() -> None:
 
 
 @pytest.mark.parametrize("reset", [True, False])
-async def test_one_who_accepts_and_turns_away_is_not_ready(*, reset: bool) -> None:
+async def test_one_who_accepts_and_turns_away_is_not_ready(monkeypatch: pytest.MonkeyPatch, *, reset: bool) -> None:
+    # The other side is in this event loop and need not be as quick as a process of its own; its close ends the wait.
+    monkeypatch.setattr("interceptor.target.readiness._STANDS_S", 10.0)
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if reset:
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
