@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 from time import monotonic
 
 from interceptor.counters import Counters
@@ -35,6 +36,8 @@ class Admission:
         self._refuse_all: str | None = None
         # What is said to those who come before the next open(), and why, where they are not held.
         self._refuse_closed: tuple[str, str] | None = None
+        # Called once for each request that is held from now on.
+        self.on_held: Callable[[], object] | None = None
         sequencer.on_unblocked = self._admit_held
 
     @property
@@ -164,6 +167,8 @@ class Admission:
             self._held[exchange] = None
             self._held_bytes += exchange.size_bytes
             self._sequencer.on_room = self.room
+            if self.on_held is not None:
+                self.on_held()
 
     def _admit_held(self) -> None:
         sequencer = self._sequencer

@@ -11,6 +11,7 @@ from time import monotonic, time
 from interceptor.address import Address, TargetAddress, UnixAddress
 from interceptor.admission import Admission
 from interceptor.checkpoint.checkpoint import Checkpoint
+from interceptor.checkpoint.idle import IdleRest
 from interceptor.checkpoint.service import Checkpoints
 from interceptor.counters import Counters
 from interceptor.distribution import distribution, lane_count
@@ -151,6 +152,7 @@ class Ambassador:
             LaneWatch(lanes[0], self.counters, DEADLINES_S) if settings.order.kind is OrderKind.TOTAL else None
         )
         self.checkpoints.attach(self.machine, self.hold, self.recovery.standing, self._close_connections)
+        self._let_rest_while_idle()
         self.journal.on_failed = self._log_failed
         self.machine.add_listener(self._state_changed)
 
@@ -231,6 +233,7 @@ class Ambassador:
     async def set_active(self) -> None:
         """Take an operator's hold back; where the target's standing is unknown, take it as in step."""
         self._refuse_if_failed()
+        self._wake()
         self.hold.release("operator")
         if self.recovery.standing.problem is not None:
             self.recovery.assume_in_step()
@@ -260,6 +263,7 @@ class Ambassador:
             )
         self._check_versions(from_version, None)
         self.checkpoints.restoring.check(from_version)
+        self._wake()
         incarnations = self.recovery.standing.incarnations
         await self.hold.take("reproject")
         try:
@@ -364,6 +368,20 @@ class Ambassador:
             raise ConfigurationError(f"{error}. Or choose --detect connection") from error
         return ConnectionDetector()
 
+    def _let_rest_while_idle(self) -> None:
+        after_s = self.settings.checkpoint.idle_after_s
+        if after_s is not None and self.supervisor is not None:
+            self.checkpoints.idle = IdleRest(
+                after_s, self.machine, self.hold, self.journal, self.checkpoints.catalogue, self.admission,
+                self.passages, self.counters, self.supervisor, self.checkpoints.take, self._close_connections,
+                self.recovery.wake,
+            )  # fmt: skip
+
+    def _wake(self) -> None:
+        """An operator wants the target, should it rest."""
+        if self.checkpoints.idle is not None:
+            self.checkpoints.idle.wake()
+
     async def _close_connections(self) -> None:
         """Close every connection to the target: the idle lanes, the pool, and what has left HTTP."""
         for lane in self.projector.lanes:
@@ -402,7 +420,7 @@ class Ambassador:
         elif old is State.ACTIVE:
             self.admission.close()
         if new is State.AWAITING:
-            if self._was_active:
+            if self._was_active and cause is not Cause.WANTED:
                 self._hold_policy.target_lost()
             self.passages.close_idle()
         for lane in self.projector.lanes:
@@ -455,7 +473,7 @@ class Ambassador:
         except (DrainTimeoutError, TimeoutError):
             logger.warning("requests were still in flight after drain_timeout_s; they are cut")
             return False
-        return self.machine.state is State.HELD
+        return self.machine.state in (State.HELD, State.RESTING)
 
     async def _close_log(self, clean: bool) -> None:
         try:

@@ -33,7 +33,7 @@ class Hold:
             self._machine.apply(Cause.HOLD)
         try:
             await self._machine.wait_for(
-                lambda state: state in (State.HELD, State.AWAITING, State.FAILED), self._drain_timeout_s
+                lambda state: state in (State.HELD, State.RESTING, State.AWAITING, State.FAILED), self._drain_timeout_s
             )
         except TimeoutError:
             in_flight = self._sequencer.outstanding_events + self._passages.reads_in_flight

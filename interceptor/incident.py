@@ -29,6 +29,7 @@ class Incident:
     reproject_from: int | None = None
     after_incarnations: int = 0
     assume_in_step: bool = False
+    wake: bool = False
     done: asyncio.Future[dict[str, object]] | None = None
     detected_s: float | None = None
 

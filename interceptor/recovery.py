@@ -111,6 +111,8 @@ class Recovery:
         self._suspect(f"the target's process ended with {exit_text(returncode)}")
 
     def _serving_process_ended(self, pid: int) -> None:
+        if self._machine.state is State.RESTING:
+            return
         self._counters.serving_process_exits += 1
         reason = f"process {pid}, which held the target's state, has ended"
         if self._machine.state is State.AWAITING and self.standing.problem is not None:
@@ -145,6 +147,10 @@ class Recovery:
     def assume_in_step(self) -> None:
         """An operator says that the target, for which there is a `problem`, holds every event."""
         self._incidents.put_nowait(Incident("an operator's word", assume_in_step=True))
+
+    def wake(self) -> None:
+        """Bring a target back that rests in its newest checkpoint."""
+        self._incidents.put_nowait(Incident("a request came while the target rested", wake=True))
 
     @property
     def target_is_known_same(self) -> bool:
@@ -189,6 +195,8 @@ class Recovery:
         try:
             if incident.assume_in_step:
                 await self._assume_in_step()
+            elif incident.wake:
+                await self._wake()
             elif incident.done is not None:
                 await self._reproject(incident, incident.done)
             elif self._machine.state is State.SUSPECT:
@@ -332,6 +340,11 @@ class Recovery:
             raise
         finally:
             self._starting_point.expect(None)
+
+    async def _wake(self) -> None:
+        if self._supervisor is not None and self._machine.state is State.AWAITING:
+            self._supervisor.wake()
+            await self._projection.bring_into_step(self._projection.project)
 
     async def _assume_in_step(self) -> None:
         """An operator says that the target holds every event."""

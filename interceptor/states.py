@@ -22,6 +22,7 @@ class State(Enum):
     SUSPECT = "judging a lost connection"
     DRAINING = "draining"
     HELD = "held"
+    RESTING = "stopped while idle"
     FAILED = "failed"
 
     @property
@@ -40,6 +41,8 @@ class Cause(Enum):
     HOLD = "an operator, a checkpoint or a shutdown asks for quiet"
     DRAINED = "nothing is in flight any more"
     RELEASE = "nobody asks for quiet any more"
+    REST = "nobody asks for anything, and a checkpoint holds every event"
+    WANTED = "a request came, or an operator, while the target was stopped"
     LOG_FAILED = "the log can't be trusted any more"
     DEFECT = "an error that nobody foresaw; only a restart of the ambassador helps"
 
@@ -61,6 +64,8 @@ TRANSITIONS: dict[tuple[State, Cause], State] = {
     (State.HELD, Cause.RELEASE): State.ACTIVE,
     (State.HELD, Cause.CONNECTION_LOST): State.SUSPECT,
     (State.HELD, Cause.TARGET_LOST): State.AWAITING,
+    (State.HELD, Cause.REST): State.RESTING,
+    (State.RESTING, Cause.WANTED): State.AWAITING,
     **{(state, cause): State.FAILED for state in State for cause in (Cause.LOG_FAILED, Cause.DEFECT)},
 }
 

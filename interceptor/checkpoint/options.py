@@ -21,9 +21,15 @@ class CheckpointOptions:
     recovery_time_objective_s: float | None = None
     on_stop: bool = False
     criu_binary: str = "criu"
+    idle_after_s: float | None = None
 
-    def check_triggers(self, *, holds_state: bool) -> None:
-        """Raise ConfigurationError for an objective that no checkpoint of this engine could serve."""
+    def check_triggers(self, *, holds_state: bool, starts_target: bool) -> None:
+        """Raise ConfigurationError for what no checkpoint of this engine could serve."""
+        if self.idle_after_s is not None and not starts_target:
+            raise ConfigurationError(
+                f"--idle-checkpoint-after: the engine {self.engine} can't bring a stopped target back; choose "
+                "--checkpoint-engine criu"
+            )
         if self.recovery_time_objective_s is not None and not holds_state:
             raise ConfigurationError(
                 f"--recovery-time-objective: the engine {self.engine} holds no state, so no recovery gets shorter by "

@@ -14,6 +14,7 @@ from interceptor.checkpoint.catalogue import Catalogue
 from interceptor.checkpoint.checkpoint import Checkpoint
 from interceptor.checkpoint.engine import EngineContext
 from interceptor.checkpoint.errors import CheckpointError
+from interceptor.checkpoint.idle import IdleRest
 from interceptor.checkpoint.options import CheckpointOptions
 from interceptor.checkpoint.policy import CheckpointPolicy
 from interceptor.checkpoint.registry import open_engine
@@ -52,6 +53,7 @@ class Checkpoints:
         self._tasks = TaskGroup("checkpoints")
         self.taker: Taker
         self.policy: CheckpointPolicy
+        self.idle: IdleRest | None = None
         self.catalogue = Catalogue(journal)
         self.catalogue.check_against_log()
         self.artefacts = Artefacts(_directory_for(self._options, settings.log_url), load_keyring(settings.log_key_file))
@@ -59,7 +61,7 @@ class Checkpoints:
             EngineContext(settings.target, self._options, settings.limits, self.artefacts, counters, supervisor)
         )
         settings.retention.check_possible(holds_state=self.engine.holds_state)
-        self._options.check_triggers(holds_state=self.engine.holds_state)
+        self._options.check_triggers(holds_state=self.engine.holds_state, starts_target=self.engine.starts_target)
         self.restoring = Restoring(
             self.engine, self.artefacts, self.catalogue, journal, settings.target, self._options.app_version
         )
@@ -93,6 +95,8 @@ class Checkpoints:
     def start(self) -> None:
         """Take checkpoints when the policy asks for them."""
         self._tasks.start(self.policy.run())
+        if self.idle is not None:
+            self._tasks.start(self.idle.run())
 
     def request(self) -> None:
         """Take one without waiting for it (a signal asks so); a failure is logged."""
@@ -116,6 +120,7 @@ class Checkpoints:
             "kept": len(self.catalogue.entries),
             "recovery_estimate_s": round(self.policy.estimate_s, 3),
             "recovery_time_objective_s": self._options.recovery_time_objective_s,
+            "idle": self.idle.describe() if self.idle is not None else None,
             "last_restore": {"id": restored.checkpoint.id, "seconds": round(restored.seconds, 6)} if restored else None,
         }
 

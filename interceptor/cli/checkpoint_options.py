@@ -31,6 +31,8 @@ def checkpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
                      help="Take a checkpoint after so many events."),
         click.option("--recovery-time-objective", type=positive, metavar="SECONDS",
                      help="Take a checkpoint just when a recovery would take longer than that."),
+        click.option("--idle-checkpoint-after", type=positive, metavar="SECONDS",
+                     help="With criu: after so long without a request, checkpoint and stop the target until the next."),
         click.option("--checkpoint-on-stop", is_flag=True, default=False,
                      help="Take a checkpoint before an orderly shutdown, so that the next start replays nothing."),
     )):  # fmt: skip
@@ -50,4 +52,5 @@ def read_checkpoint_options(options: dict[str, Any]) -> CheckpointOptions:
         recovery_time_objective_s=options["recovery_time_objective"],
         on_stop=options["checkpoint_on_stop"],
         criu_binary=options["criu_binary"],
+        idle_after_s=options["idle_checkpoint_after"],
     )

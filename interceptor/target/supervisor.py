@@ -154,8 +154,12 @@ class Supervisor:
 
     def wake(self) -> None:
         """Bring the child back after rest()."""
-        if self._after_exit is _AfterExit.REST:
+        if self._after_exit is not _AfterExit.REST:
+            return
+        if self._child is None and not self._clearing:
             self._start_again()
+        else:
+            self._after_exit = _AfterExit.RESTART_AT_ONCE
 
     async def restart(self) -> None:
         """Kill the child and its group and start it again without back-off; returns once that was attempted.

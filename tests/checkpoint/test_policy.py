@@ -144,4 +144,4 @@ def test_figures_that_can_not_be_read_are_guesses(fact: Fact) -> None:
 
 def test_an_objective_needs_an_engine_that_holds_state() -> None:
     with pytest.raises(ConfigurationError, match="--recovery-time-objective"):
-        CheckpointOptions(recovery_time_objective_s=1).check_triggers(holds_state=False)
+        CheckpointOptions(recovery_time_objective_s=1).check_triggers(holds_state=False, starts_target=False)

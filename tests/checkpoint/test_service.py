@@ -175,6 +175,7 @@ async def test_a_log_that_is_shorter_than_its_checkpoint_is_refused(tmp_path: Pa
 @pytest.mark.parametrize(
     ("options", "log", "words"),
     [
+        (CheckpointOptions("mark", idle_after_s=1.0), "file:{}/log", "--idle-checkpoint-after: the engine mark"),
         (CheckpointOptions("nonsense"), "file:{}/log", "known are criu, http, mark"),
         (CheckpointOptions("http"), "file:{}/log", "--checkpoint-path"),
         (CheckpointOptions("http", "/state"), "memory:", "--checkpoint-dir"),

@@ -39,6 +39,12 @@ def ask(interceptor: RunningInterceptor, method: str, path: str) -> Any:
         return json.load(answer)
 
 
+def post(server: Server, path: str) -> str:
+    with urllib.request.urlopen(f"{server.url}{path}", data=b"", timeout=30.0) as answer:
+        body: bytes = answer.read()
+    return body.decode()
+
+
 def kill_target(interceptor: RunningInterceptor, which: str = "pid") -> None:
     """Kill it, and return when another incarnation is in step."""
     target = interceptor.state()["target"]
@@ -75,19 +81,19 @@ def start(processes: Processes, target: Server, tmp_path: Path) -> Callable[...,
 
 
 @pytest.fixture
-def check_exact(processes: Processes, target: Server) -> Callable[[], None]:
+def check_exact(processes: Processes, target: Server) -> Callable[..., None]:
     """The target's state is that of one which got the same operations without ever dying."""
 
-    def check() -> None:
+    def check(through: Server = target) -> None:
         undisturbed = start_counter(processes)
-        apply(undisturbed, applied(target))
-        assert digest_of(target) == digest_of(undisturbed)
+        apply(undisturbed, applied(through))
+        assert digest_of(through) == digest_of(undisturbed)
 
     return check
 
 
 async def test_checkpoints_under_load_with_random_kills(
-    start: Callable[..., RunningInterceptor], target: Server, check_exact: Callable[[], None]
+    start: Callable[..., RunningInterceptor], target: Server, check_exact: Callable[..., None]
 ) -> None:
     """Rule 4: after each kill, also one during a dump or a restore, the state is exact and every request answered."""
     chance = random.Random(7)
@@ -144,7 +150,7 @@ async def test_the_restored_target_is_ours_like_the_first(
 
 
 async def test_damaged_and_missing_images_are_skipped(
-    start: Callable[..., RunningInterceptor], target: Server, tmp_path: Path, check_exact: Callable[[], None]
+    start: Callable[..., RunningInterceptor], target: Server, tmp_path: Path, check_exact: Callable[..., None]
 ) -> None:
     """Rule 8: the one before is used, down to the replay from version 1."""
     interceptor = start()
@@ -174,7 +180,7 @@ async def test_damaged_and_missing_images_are_skipped(
 
 
 async def test_an_operator_chooses_where_the_restored_target_begins(
-    start: Callable[..., RunningInterceptor], check_exact: Callable[[], None]
+    start: Callable[..., RunningInterceptor], check_exact: Callable[..., None]
 ) -> None:
     interceptor = start()
     clients = Clients(interceptor, 2)
@@ -192,6 +198,46 @@ async def test_an_operator_chooses_where_the_restored_target_begins(
         ask(interceptor, "POST", f"/reproject?from={first['version'] + 2}")
 
 
+async def test_an_idle_target_is_stopped_and_comes_back_with_the_next_request(
+    start: Callable[..., RunningInterceptor], target: Server, check_exact: Callable[..., None]
+) -> None:
+    """Its memory is gone meanwhile; nothing is replayed, nobody is refused, and /state says what is going on."""
+    interceptor = start("--idle-checkpoint-after", "0.3")
+    sent = []
+
+    def rests() -> bool:
+        return interceptor.state()["reason"] == "stopped while idle"
+
+    for number in range(1, 4):
+        pid = interceptor.state()["target"]["pid"]
+        wait_until(rests, "the rest")
+        assert interceptor.state()["target"]["pid"] is None
+        assert pid is None or parent_of(pid) is None
+        assert not accepts(target.host, target.port)
+        sent.append(f"1-{number}")
+        assert json.loads(post(interceptor, f"/counters/client1?op=1-{number}"))["value"] == number
+    assert applied(interceptor) == sent
+    check_exact(interceptor)
+    state = interceptor.state()
+    assert state["checkpoints"]["idle"]["rests"] >= 3
+    assert state["last_recovery"] is None, "coming back from a rest is no recovery"
+
+    wait_until(rests, "the rest")
+    clients = Clients(interceptor, 5)
+    await clients.acknowledged(50)
+    seen = await clients.finish()
+    assert (seen.refused, seen.broken, seen.wrong) == ([], [], ["1-1: 4 instead of 1"])
+    wait_until(rests, "the rest")
+    assert ask(interceptor, "POST", "/reproject?from=1")["from"] == 1
+    check_exact(interceptor)
+    wait_until(rests, "the rest")
+    assert interceptor.process is not None
+    interceptor.process.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(interceptor.process.wait, 30.0) == 0
+    assert start().state()["last_recovery"]["events"] == 0
+    check_exact()
+
+
 APPLICATION = """
 applied = []
 def app(environ, start_response):
@@ -201,12 +247,6 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
 """
-
-
-def post(server: Server, path: str) -> str:
-    with urllib.request.urlopen(f"{server.url}{path}", data=b"", timeout=30.0) as answer:
-        body: bytes = answer.read()
-    return body.decode()
 
 
 def test_a_prefork_server_comes_back_with_its_workers(
