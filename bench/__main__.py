@@ -10,6 +10,7 @@ from types import FrameType
 
 import click
 
+from bench.attack_command import attack
 from bench.chaos.command import chaos
 from bench.chaos.proxy import ProxyError
 from bench.checkpoints import (
@@ -171,6 +172,7 @@ def outage(kills: int, start_ms: int, work_dir: Path) -> None:
     click.echo(outages.describe())
 
 
+main.add_command(attack)
 main.add_command(chaos)
 
 

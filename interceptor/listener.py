@@ -21,7 +21,9 @@ from interceptor.release_gate import ReleaseGate
 from interceptor.routing import Router
 from interceptor.server_tls import ServerTls
 
+# Every client is looked at about so often, but only so many in one turn of the event loop: well below a millisecond.
 SWEEP_S = 1.0
+SWEPT_PER_TURN = 64
 
 
 class Listener:
@@ -56,6 +58,8 @@ class Listener:
         self._acceptors: list[Acceptor] = []
         self._tls: ServerTls | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+        self._unswept: list[ClientTransport] = []
+        self._sweep_pause_s = SWEEP_S
         self._quiet: asyncio.Future[None] | None = None
         self._cutting = False
 
@@ -158,6 +162,11 @@ class Listener:
 
     def _sweep(self) -> None:
         now_s = monotonic()
-        for client in list(self._clients):
-            client.sweep(now_s)
-        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+        if not self._unswept:
+            self._unswept = list(self._clients)
+            self._sweep_pause_s = SWEEP_S / (len(self._unswept) // SWEPT_PER_TURN + 1)
+        for client in self._unswept[-SWEPT_PER_TURN:]:
+            if client in self._clients:
+                client.sweep(now_s)
+        del self._unswept[-SWEPT_PER_TURN:]
+        self._sweeper = asyncio.get_running_loop().call_later(self._sweep_pause_s, self._sweep)

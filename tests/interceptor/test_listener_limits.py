@@ -23,6 +23,7 @@ SOME = 512 * 1024
 @pytest.fixture(autouse=True)
 def _sweep_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("interceptor.listener.SWEEP_S", 0.02)
+    monkeypatch.setattr("interceptor.listener.SWEPT_PER_TURN", 1)
 
 
 @asynccontextmanager
