@@ -1,0 +1,160 @@
+"""`interceptor-controller`: options, login, one controller at a time, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from pathlib import Path
+
+import aiohttp
+import click
+import kopf
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from controller.api import Login
+from controller.config import Config
+from controller.controller import Controller, kopf_settings
+from controller.lease import Lease, LeaseLostError
+from controller.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+KEY_BYTES_MIN = 16
+NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+@click.command(context_settings={"show_default": True, "auto_envvar_prefix": "INTERCEPTOR_CONTROLLER"})
+@click.option("--sidecar-image", required=True, help="Image of the sidecar, where crsc.io/image names no other.")
+@click.option(
+    "--key-file", required=True, type=click.Path(path_type=Path), help="What the sidecars' tokens are computed from."
+)
+@click.option("--namespace", "namespaces", multiple=True, help="Only there; may be repeated. Default: everywhere.")
+@click.option("--metrics", "metrics_address", default="0.0.0.0:8080", help="Where /metrics and /healthz are served.")
+@click.option(
+    "--unready-max-s", default=30.0, type=click.FloatRange(min=0), help="A container not ready for longer has failed."
+)
+@click.option("--lease/--no-lease", default=True, help="Let one controller work at a time.")
+@click.option("--lease-namespace", help="Where the Lease is. Default: the controller's own namespace.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+def main(
+    sidecar_image: str, key_file: Path, namespaces: tuple[str, ...], metrics_address: str, unready_max_s: float,
+    lease: bool, lease_namespace: str | None, log_level: str,
+) -> None:  # fmt: skip
+    """Give annotated Deployments and StatefulSets the sidecar, and see to it that it is told what Kubernetes knows."""
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    config = Config(sidecar_image, read_key(key_file), namespaces, unready_max_s)
+    where = (lease_namespace or own_namespace()) if lease else None
+    try:
+        asyncio.run(run(config, log_in, parse_address(metrics_address), where))
+    except* LeaseLostError as errors:
+        raise click.ClickException(str(errors.exceptions[0])) from None
+    except* (OSError, kopf.LoginError) as errors:
+        raise click.ClickException(str(errors.exceptions[0])) from None
+
+
+async def run(
+    config: Config, login: Login, metrics_address: tuple[str, int] | None, lease_namespace: str | None
+) -> None:
+    """Run until SIGTERM or SIGINT.  Raises LeaseLostError (in a group)."""
+    metrics = Metrics()
+    async with aiohttp.ClientSession() as session:
+        controller = Controller(config, login, session, metrics)
+        runner = await serve_metrics(metrics, metrics_address) if metrics_address else None
+        try:
+            await _work(config, controller, lease_namespace)
+        finally:
+            await controller.api.close()
+            if runner is not None:
+                await runner.cleanup()
+
+
+async def _work(config: Config, controller: Controller, lease_namespace: str | None) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with asyncio.TaskGroup() as group:
+        working = group.create_task(_lead(config, controller, lease_namespace, stop))
+        await stop.wait()
+        working.cancel()
+
+
+async def _lead(config: Config, controller: Controller, lease_namespace: str | None, stop: asyncio.Event) -> None:
+    async with asyncio.TaskGroup() as group:
+        if lease_namespace is not None:
+            lease = Lease(controller.api, lease_namespace, f"{socket.gethostname()}_{os.getpid()}")
+            await lease.acquire()
+            group.create_task(lease.renew())
+        group.create_task(controller.queue.run())
+        await operate(config, controller, stop)
+
+
+async def operate(config: Config, controller: Controller, stop: asyncio.Event) -> None:
+    """Run kopf."""
+    await kopf.operator(
+        registry=controller.registry,
+        settings=kopf_settings(),
+        standalone=True,
+        clusterwide=not config.namespaces,
+        namespaces=config.namespaces,
+        stop_flag=stop,
+    )
+
+
+async def serve_metrics(metrics: Metrics, address: tuple[str, int]) -> web.AppRunner:
+    """Serve /metrics and /healthz; the caller cleans up."""
+
+    async def show(_request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def healthy(_request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    app = web.Application()
+    app.router.add_get("/metrics", show)
+    app.router.add_get("/healthz", healthy)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, *address).start()
+    return runner
+
+
+def log_in() -> kopf.ConnectionInfo:
+    """Return how to reach the API server: as the Pod's service account, or as ~/.kube/config says."""
+    settings = kopf.OperatorSettings()
+    info = kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
+    if info is None:
+        raise kopf.LoginError("neither a service account nor a kubeconfig tells where the API server is")
+    return info
+
+
+def read_key(path: Path) -> bytes:
+    """Return the key.  Raises click.BadParameter where it is none."""
+    try:
+        key = path.read_bytes().strip()
+    except OSError as error:
+        raise click.BadParameter(f"--key-file {path}: {error.strerror}") from error
+    if len(key) < KEY_BYTES_MIN:
+        raise click.BadParameter(f"--key-file {path}: {len(key)} bytes; write at least {KEY_BYTES_MIN} random ones")
+    return key
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Return host and port.  Raises click.BadParameter."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        raise click.BadParameter(f"--metrics {text}: expected HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+def own_namespace() -> str:
+    """Return the namespace of the controller's Pod."""
+    try:
+        return NAMESPACE_FILE.read_text().strip()
+    except OSError:
+        raise click.BadParameter("--lease-namespace is needed outside of a Pod (or --no-lease)") from None

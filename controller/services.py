@@ -1,0 +1,84 @@
+"""Looks at a Service: it leads to the sidecar while a workload behind it has one, and to the application otherwise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from controller.annotations import read_wanted
+from controller.errors import RefusedError
+from controller.parts import Parts
+from controller.queue import Key
+from controller.service import pointed_at_sidecar, pointed_back, remembered_ports, selects
+from controller.template import injected_facts
+from controller.workload import rolled_out
+
+Object = dict[str, Any]
+
+
+class Services:
+    """Points them there and back."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def look(self, key: Key) -> float | None:
+        """Bring one Service to where it should be."""
+        service = self._parts.view.get(*key)
+        if service is None:
+            return None
+        behind = [
+            workload
+            for workload in self._parts.view.workloads(key.namespace)
+            if selects(service, workload["spec"]["template"])
+        ]
+        protected = [workload for workload in behind if keeps_sidecar(workload)]
+        if not protected:
+            await self.point_back(service)
+        elif len(behind) > 1:
+            names = ", ".join(workload["metadata"]["name"] for workload in behind)
+            message = (
+                f"{names} are behind this Service; give the one with crsc.io/checkpoint-restore a Service of its own"
+            )
+            await self._parts.refuse(service, RefusedError("ServiceShared", message))
+        elif rolled_out(protected[0]):
+            await self._point_at_sidecar(service, protected[0])
+        return None
+
+    async def point_back(self, service: Object) -> None:
+        """Give a Service its target ports back."""
+        if await self._parts.change("", "services", service, pointed_back(service)):
+            ports = ", ".join(str(port) for port in remembered_ports(service).values())
+            await self._parts.events.normal(
+                service,
+                "ServiceRestored",
+                f"leads to the application again (target port {ports})",
+                key=_version(service),
+            )
+
+    async def _point_at_sidecar(self, service: Object, workload: Object) -> None:
+        template = workload["spec"]["template"]
+        facts = injected_facts(template["metadata"].get("annotations"))
+        assert facts is not None
+        try:
+            new = pointed_at_sidecar(service, template, facts["port"])
+        except RefusedError as error:
+            await self._parts.refuse(service, error)
+            return
+        if await self._parts.change("", "services", service, new):
+            name = workload["metadata"]["name"]
+            message = f"leads to the sidecar of {name} (port 8001) instead of port {facts['port']}"
+            await self._parts.events.normal(service, "ServicePointed", message, key=_version(service))
+
+
+def keeps_sidecar(workload: Object) -> bool:
+    """Whether it has the sidecar and is to keep it; what can't be read changes nothing."""
+    if injected_facts((workload["spec"]["template"].get("metadata") or {}).get("annotations")) is None:
+        return False
+    try:
+        return read_wanted(workload["metadata"].get("annotations") or {}) is not None
+    except RefusedError:
+        return True
+
+
+def _version(service: Object) -> str:
+    return str(service["metadata"].get("resourceVersion"))
