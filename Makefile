@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHECK_PYTHON := 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 
-.PHONY: demo test check compile bench criu fuzz k8s-tools clean
+.PHONY: demo test check compile bench criu containerd fuzz k8s-tools clean
 
 demo: $(VENV)/.run
 	$(BIN)/interceptor demo
@@ -29,6 +29,10 @@ bench: $(VENV)/.run
 # CRIU 4 for --checkpoint-engine criu, in .criu/; nothing is installed on the system but patchelf.
 criu:
 	scripts/criu.sh .criu
+
+# containerd 2 with runc, CRIU and network plugins in .containerd/, for the tests of --checkpoint-engine kubelet.
+containerd:
+	scripts/containerd.sh .containerd
 
 # Ten minutes on the wire layer, coverage-guided, then ten minutes on a live listener.
 fuzz: $(VENV)/.dev

@@ -132,7 +132,7 @@ class Ambassador:
         self._hold_policy = HoldPolicy(self.admission, limits, self.counters, dry_run=settings.hold_dry_run)
         self.recovery = Recovery(
             self.machine, self.journal, self.projector, self.detector, readiness, self.serving, self.supervisor, limits,
-            self.counters, settings.on_unclean, self.checkpoints.restoring, settings.on_divergence,
+            self.counters, settings.on_unclean, self.checkpoints.starting_point, settings.on_divergence,
         )  # fmt: skip
         self.recovery.on_defect = self._defect
         self.recovery.standing.holding = lambda: (self.admission.held, self.admission.oldest_held_s)
@@ -262,7 +262,7 @@ class Ambassador:
                 "apply them twice: restart the target, or name a scratch copy with target="
             )
         self._check_versions(from_version, None)
-        self.checkpoints.restoring.check(from_version)
+        self.checkpoints.starting_point.check(from_version)
         self._wake()
         incarnations = self.recovery.standing.incarnations
         await self.hold.take("reproject")

@@ -77,6 +77,9 @@ class Limits:
     checkpoint_bytes_max: int = _limit(4096 * MIB, "state that a checkpoint takes; more is given up, none is taken")
     checkpoint_timeout_s: float = _seconds(10.0, "taking a state while requests wait; then none is taken")
     checkpoint_store_timeout_s: float = _seconds(300.0, "storing a state while requests pass; then it is dropped")
+    target_close_timeout_s: float = _seconds(
+        1.0, "the target closing connections before a kubelet's checkpoint; then it is tried"
+    )
     checkpoints_max: int = _limit(10, "checkpoints with state that are kept, pinned ones aside; then the oldest goes")
     restore_timeout_s: float = _seconds(60.0, "giving a checkpoint back; then the target is started anew without it")
     commit_delay_us: int = _limit(0, "a sync waits for more to cover, with --durability strict; then it starts")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from interceptor.checkpoint.kubelet_options import KubeletOptions
 from interceptor.errors import ConfigurationError
 
 
 @dataclass(frozen=True)
 class CheckpointOptions:
-    """`directory` is None for the usual place beside a file log.  Every trigger that is None or False is off."""
+    """`restored`: the checkpoint, id or version, whose image every incarnation of the target comes from.
+
+    `directory` is None for the usual place beside a file log.  Every trigger that is None or False is off."""
 
     engine: str = "mark"
     path: str | None = None
@@ -22,6 +25,8 @@ class CheckpointOptions:
     on_stop: bool = False
     criu_binary: str = "criu"
     idle_after_s: float | None = None
+    kubelet: KubeletOptions = field(default_factory=KubeletOptions)
+    restored: str | None = None
 
     def check_triggers(self, *, holds_state: bool, starts_target: bool) -> None:
         """Raise ConfigurationError for what no checkpoint of this engine could serve."""

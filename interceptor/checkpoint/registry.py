@@ -13,6 +13,7 @@ ENTRY_POINT_GROUP = "interceptor.checkpoint_engines"
 BUILT_IN_ENGINES = {
     "criu": "interceptor.checkpoint.criu:open_criu_engine",
     "http": "interceptor.checkpoint.http:open_http_engine",
+    "kubelet": "interceptor.checkpoint.kubelet:open_kubelet_engine",
     "mark": "interceptor.checkpoint.mark:open_mark_engine",
 }
 

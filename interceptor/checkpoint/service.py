@@ -15,6 +15,7 @@ from interceptor.checkpoint.checkpoint import Checkpoint
 from interceptor.checkpoint.engine import EngineContext
 from interceptor.checkpoint.errors import CheckpointError
 from interceptor.checkpoint.idle import IdleRest
+from interceptor.checkpoint.image_start import ImageStart
 from interceptor.checkpoint.options import CheckpointOptions
 from interceptor.checkpoint.policy import CheckpointPolicy
 from interceptor.checkpoint.registry import open_engine
@@ -67,6 +68,10 @@ class Checkpoints:
         )
         if self.engine.starts_target and supervisor is not None:
             supervisor.bring_back = self.restoring.bring_back
+        self._image_start = (
+            ImageStart(self._options.restored, self.catalogue, journal) if self._options.restored is not None else None
+        )
+        self.starting_point = self._image_start or self.restoring
         self._owner = journal.backend.url if self._options.directory is not None else None
 
     def attach(
@@ -86,6 +91,8 @@ class Checkpoints:
     async def open(self) -> None:
         """Check that the engine can work here, and tidy its directory up.  Raises ConfigurationError."""
         await self.engine.probe()
+        if self._image_start is not None:
+            await self._image_start.pin()
         if self.engine.name != "mark" or self.artefacts.directory.exists():
             self.artefacts.open(self._owner)
             known = {entry.artefact for entry in self.catalogue.entries if entry.artefact is not None}
@@ -198,6 +205,8 @@ class Checkpoints:
         backend = self._journal.backend
         first_kept = self._retention.first_kept_version(self.catalogue.entries, now_s)
         first_kept = min(first_kept, backend.durable_version + 1)
+        if self._image_start is not None:
+            first_kept = min(first_kept, self._image_start.version + 1)
         if first_kept > backend.first_version and self._journal.facts_are_stored:
             logger.info("the log may forget the events below %d (--retain %s)", first_kept, self._retention.text)
             backend.trim(first_kept)

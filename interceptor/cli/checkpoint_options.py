@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from interceptor.checkpoint.options import CheckpointOptions
+from interceptor.cli.kubelet_options import kubelet_options, read_kubelet_options
 
 
 def checkpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -16,7 +17,7 @@ def checkpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
     positive = click.FloatRange(min=0, min_open=True)
     for option in reversed((
         click.option("--checkpoint-engine", default="mark", metavar="NAME",
-                     help="What keeps the target's state: mark (nothing), http, criu, or an installed engine."),
+                     help="What keeps the target's state: mark (nothing), http, criu, kubelet, or an installed one."),
         click.option("--checkpoint-path", metavar="PATH",
                      help="With http: where the target hands its state out (GET) and takes it back (PUT)."),
         click.option("--criu-binary", default="criu", metavar="FILE",
@@ -35,9 +36,11 @@ def checkpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
                      help="With criu: after so long without a request, checkpoint and stop the target until the next."),
         click.option("--checkpoint-on-stop", is_flag=True, default=False,
                      help="Take a checkpoint before an orderly shutdown, so that the next start replays nothing."),
+        click.option("--restored-checkpoint", metavar="ID|VERSION",
+                     help="Each incarnation of the target comes from the image of this checkpoint: replay from there."),
     )):  # fmt: skip
         command = option(command)
-    return command
+    return kubelet_options(command)
 
 
 def read_checkpoint_options(options: dict[str, Any]) -> CheckpointOptions:
@@ -53,4 +56,6 @@ def read_checkpoint_options(options: dict[str, Any]) -> CheckpointOptions:
         on_stop=options["checkpoint_on_stop"],
         criu_binary=options["criu_binary"],
         idle_after_s=options["idle_checkpoint_after"],
+        kubelet=read_kubelet_options(options),
+        restored=options["restored_checkpoint"],
     )

@@ -61,7 +61,7 @@ def listening_sockets(path: str, listeners_first: bool = True) -> list[tuple[byt
     Raises OSError if the table cannot be read.
     """
     found: list[tuple[bytes, int]] = []
-    for endpoint, state, inode in _sockets(path):
+    for endpoint, state, inode in sockets(path):
         if state == _LISTEN:
             found.append((endpoint, inode))
         elif listeners_first:
@@ -71,12 +71,15 @@ def listening_sockets(path: str, listeners_first: bool = True) -> list[tuple[byt
 
 def listeners_come_first(path: str) -> bool:
     """Whether the kernel at hand keeps the order that stopping early rests on. Reads the whole table once."""
-    states = [state == _LISTEN for _, state, _ in _sockets(path)]
+    states = [state == _LISTEN for _, state, _ in sockets(path)]
     return states == sorted(states, reverse=True)
 
 
-def _sockets(path: str) -> Iterator[tuple[bytes, bytes, int]]:
-    """Endpoint, state and inode, line by line; no further block is read than the caller asks for."""
+def sockets(path: str) -> Iterator[tuple[bytes, bytes, int]]:
+    """Local endpoint, state and inode, line by line; no further block is read than the caller asks for.
+
+    A missing tcp6 means that the kernel has no IPv6.  Raises OSError if the table cannot be read.
+    """
     try:
         table = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -176,7 +176,7 @@ async def test_a_log_that_is_shorter_than_its_checkpoint_is_refused(tmp_path: Pa
     ("options", "log", "words"),
     [
         (CheckpointOptions("mark", idle_after_s=1.0), "file:{}/log", "--idle-checkpoint-after: the engine mark"),
-        (CheckpointOptions("nonsense"), "file:{}/log", "known are criu, http, mark"),
+        (CheckpointOptions("nonsense"), "file:{}/log", "known are criu, http, kubelet, mark"),
         (CheckpointOptions("http"), "file:{}/log", "--checkpoint-path"),
         (CheckpointOptions("http", "/state"), "memory:", "--checkpoint-dir"),
         (CheckpointOptions(recovery_time_objective_s=2), "file:{}/log", "holds no state"),
