@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -21,6 +22,7 @@ from bench.checkpoints import (
     recover_under_load,
 )
 from bench.cost import Plan, measure_cost
+from bench.engines import ENGINES, EngineMissingError
 from bench.lanes import Plan as LanesPlan
 from bench.lanes import measure_lanes
 from bench.lanes import table as lanes_table
@@ -34,7 +36,16 @@ from bench.replay import ReplayError, describe, measure_recovery, measure_target
 from bench.report import summarise, table, to_json
 from bench.subjects import SUBJECTS, USUAL_SUBJECTS
 
-_FAILURES = (ProcessError, LoadError, PipelineError, ReplayError, OpeningError, CheckpointBenchError, OSError)
+_FAILURES = (
+    ProcessError,
+    LoadError,
+    PipelineError,
+    ReplayError,
+    OpeningError,
+    CheckpointBenchError,
+    EngineMissingError,
+    OSError,
+)
 
 _json_option = click.option(
     "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write everything measured here."
@@ -180,11 +191,15 @@ main.add_command(chaos)
 @click.option("--events", type=click.IntRange(1000, 1_000_000), default=100_000, show_default=True)
 @click.option("--memory-mb", type=click.IntRange(0, 900), default=200, show_default=True, help="State of the target.")
 @_work_dir_option
-def restore(events: int, memory_mb: int, work_dir: Path) -> None:
-    """A recovery through a checkpoint beside a replay from version 1."""
+@click.option("--engine", "engines", type=click.Choice(ENGINES), multiple=True, default=ENGINES, show_default=True)
+def restore(events: int, memory_mb: int, work_dir: Path, engines: Sequence[str]) -> None:
+    """A recovery through a checkpoint of each engine beside a replay from version 1."""
+    found = []
     try:
-        with tempfile.TemporaryDirectory(prefix="bench-restore-", dir=work_dir) as directory:
-            found = compare(events, memory_mb, Path(directory))
+        for engine in engines:
+            _progress(f"{engine} …")
+            with tempfile.TemporaryDirectory(prefix="bench-restore-", dir=work_dir) as directory:
+                found.append(compare(engine, events, memory_mb, Path(directory)))
     except _FAILURES as error:
         raise click.ClickException(str(error)) from error
     click.echo(describe_comparison(events, memory_mb, found))
@@ -196,16 +211,17 @@ def restore(events: int, memory_mb: int, work_dir: Path) -> None:
 @click.option("--kills", type=click.IntRange(1, 100), default=10, show_default=True)
 @click.option("--objective", type=click.FloatRange(min=0.1), help="Recovery time objective in seconds.")
 @click.option("--interval", type=click.FloatRange(min=0.1), help="Or: seconds between checkpoints.")
+@click.option("--engine", type=click.Choice(ENGINES), default="http", show_default=True)
 @_work_dir_option
 def checkpoints(
-    rate: int, seconds: int, kills: int, objective: float | None, interval: float | None, work_dir: Path
+    rate: int, seconds: int, kills: int, objective: float | None, interval: float | None, engine: str, work_dir: Path
 ) -> None:
     """Recoveries and blackouts under a steady load with kills at random moments."""
     options = ["--recovery-time-objective", str(objective)] if objective else []
     options += ["--checkpoint-interval", str(interval or 1.0)] if interval or not objective else []
     try:
         with tempfile.TemporaryDirectory(prefix="bench-checkpoints-", dir=work_dir) as directory:
-            found = recover_under_load(rate, seconds, kills, options, Path(directory))
+            found = recover_under_load(engine, rate, seconds, kills, options, Path(directory))
     except _FAILURES as error:
         raise click.ClickException(str(error)) from error
     click.echo(describe_load(found))

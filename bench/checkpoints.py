@@ -1,7 +1,7 @@
 """What checkpoints are worth: a recovery through one beside a replay from the beginning, and recoveries under load.
 
-The target hands its state out and takes it back (the engine `http`).  Every figure comes with a check: the state after
-the recovery is the one before it, and no client saw an error.
+The target is kept by CRIU, or hands its state out and takes it back (`http`).  Every figure comes with a check: the
+state after the recovery is the one before it, and no client saw an error.
 """
 
 import asyncio
@@ -9,14 +9,14 @@ import json
 import os
 import random
 import signal
-import sys
 import time
 import urllib.request
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.engines import engine_options
 from bench.pipeline import send_pipelined
 from bench.processes import Child, free_port
 from bench.requests import increments
@@ -26,7 +26,6 @@ from bench.subjects import counter_command, interceptor_command
 COUNTERS = 1000
 TIMEOUT_S = 300.0
 WINDOW = 512
-HTTP_ENGINE = ["--checkpoint-engine", "http", "--checkpoint-path", "/snapshot"]
 
 
 class CheckpointBenchError(Exception):
@@ -35,8 +34,9 @@ class CheckpointBenchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Seconds from the new listening socket to the first answer, by each way, and the checkpoint's own figures."""
+    """Seconds from the kill to the next answer, by each way, and the checkpoint's own figures."""
 
+    engine: str
     checkpoint_s: float
     replay_s: float
     tail_events: int
@@ -55,41 +55,38 @@ class UnderLoad:
     slowest_s: float
 
 
-def compare(events: int, memory_mb: int, directory: Path) -> Comparison:
-    """Kill a target with `events` behind it, and bring it back through a checkpoint, then without.
+def compare(engine: str, events: int, memory_mb: int, directory: Path) -> Comparison:
+    """Kill a supervised target with `events` behind it; bring it back through a checkpoint, and without.
 
-    Raises CheckpointBenchError, ProcessError, PipelineError or OSError.
+    Raises CheckpointBenchError, EngineMissingError, ProcessError, PipelineError or OSError.
     """
     target_port, port, admin_port = free_port(), free_port(), free_port()
-    target = [*counter_command(target_port), "--memory-mb", str(memory_mb)]
-    command = interceptor_command(target_port, port, admin_port, f"file://{directory}/log", "strict") + HTTP_ENGINE
+    command = interceptor_command(target_port, port, admin_port, f"file://{directory}/log", "strict")
+    command += [*engine_options(engine), "--", *counter_command(target_port), "--memory-mb", str(memory_mb)]
     tail = increments(events // 100, COUNTERS, seed=2)
-    with ExitStack() as stack:
-        first = stack.enter_context(Child(target, directory / "first.out"))
-        first.wait_until_listening(target_port)
-        stack.enter_context(Child(command, directory / "interceptor.out")).wait_until_listening(port)
+    with Child(command, directory / "interceptor.out") as proxy:
+        proxy.wait_until_listening(port)
+        _until_active(admin_port)
         send_pipelined(port, increments(events - len(tail), COUNTERS), WINDOW)
         checkpoint = _ask(admin_port, "/checkpoint", "POST")
         send_pipelined(port, tail, WINDOW)
         before = _ask(port)
-        first.kill()
-        second = stack.enter_context(Child(target, directory / "second.out"))
-        checkpoint_s = _first_answer_s(second, target_port, port, before)
+        checkpoint_s = _first_answer_s(admin_port, port, before, from_version=checkpoint["version"] + 1)
         _ask(admin_port, f"/checkpoint?id={checkpoint['id']}", "DELETE")
-        second.kill()
-        third = stack.enter_context(Child(target, directory / "third.out"))
-        replay_s = _first_answer_s(third, target_port, port, before)
-        return Comparison(checkpoint_s, replay_s, len(tail), checkpoint)
+        replay_s = _first_answer_s(admin_port, port, before, from_version=1)
+        return Comparison(engine, checkpoint_s, replay_s, len(tail), checkpoint)
 
 
-def recover_under_load(rate: int, seconds: float, kills: int, options: list[str], directory: Path) -> UnderLoad:
+def recover_under_load(
+    engine: str, rate: int, seconds: float, kills: int, options: list[str], directory: Path
+) -> UnderLoad:
     """Kill a supervised target at random moments of a steady load.
 
-    Raises CheckpointBenchError, ProcessError or OSError.
+    Raises CheckpointBenchError, EngineMissingError, ProcessError or OSError.
     """
     target_port, port, admin_port = free_port(), free_port(), free_port()
-    command = interceptor_command(target_port, port, admin_port, f"file://{directory}/log", "strict") + HTTP_ENGINE
-    command += [*options, "--", sys.executable, "-m", "bench.counter", "--port", str(target_port)]
+    command = interceptor_command(target_port, port, admin_port, f"file://{directory}/log", "strict")
+    command += [*engine_options(engine), *options, "--", *counter_command(target_port)]
     with Child(command, directory / "interceptor.out") as proxy:
         proxy.wait_until_listening(port)
         _until_active(admin_port)
@@ -100,14 +97,17 @@ def recover_under_load(rate: int, seconds: float, kills: int, options: list[str]
         return found
 
 
-def describe_comparison(events: int, memory_mb: int, found: Comparison) -> str:
-    """Both times side by side, as text."""
-    phases = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in found.checkpoint["phases_s"].items())
-    return "\n".join((
-        f"{memory_mb} MB of state, {events} events; the checkpoint: {found.checkpoint['size_bytes']} bytes, {phases}",
-        f"through the checkpoint  {found.checkpoint_s:8.3f} s  (and a tail of {found.tail_events} events)",
-        f"replay from version 1   {found.replay_s:8.3f} s",
-    ))  # fmt: skip
+def describe_comparison(events: int, memory_mb: int, found: Sequence[Comparison]) -> str:
+    """The times side by side, as text."""
+    lines = [f"{memory_mb} MB of state, {events} events; seconds from the kill to the next answer, the state exact"]
+    for each in found:
+        phases = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in each.checkpoint["phases_s"].items())
+        lines += [
+            f"{each.engine:6}{each.checkpoint_s:8.3f} s   and a tail of {each.tail_events} events; "
+            f"{each.checkpoint['size_bytes']} bytes, {phases}",
+            f"replay{each.replay_s:8.3f} s   from version 1",
+        ]
+    return "\n".join(lines)
 
 
 def describe_load(found: UnderLoad) -> str:
@@ -158,13 +158,18 @@ def _kill_and_wait(admin_port: int) -> float:
     raise CheckpointBenchError(f"the target did not come back: {state['problem']}")
 
 
-def _first_answer_s(target: Child, target_port: int, port: int, before: dict[str, Any]) -> float:
-    target.wait_until_listening(target_port)
-    listening = time.perf_counter()
+def _first_answer_s(admin_port: int, port: int, before: dict[str, Any], from_version: int) -> float:
+    """Kill the target; return the seconds until a request is answered by the next one, with the same state."""
+    pid = _ask(admin_port, "/state")["target"]["pid"]
+    killed = time.perf_counter()
+    os.kill(pid, signal.SIGKILL)
     after = _ask(port)
-    seconds = time.perf_counter() - listening
+    seconds = time.perf_counter() - killed
     if after != before:
         raise CheckpointBenchError(f"the state differs: {before} before the crash, {after} after the recovery")
+    began_at = _ask(admin_port, "/state")["last_recovery"]["from"]
+    if began_at != from_version:
+        raise CheckpointBenchError(f"the recovery began at version {began_at} instead of {from_version}")
     return seconds
 
 
