@@ -35,6 +35,7 @@ from interceptor.server_tls import ServerTls
 from interceptor.settings import Detection, Settings
 from interceptor.shown_url import shown_url
 from interceptor.states import Cause, State, StateMachine
+from interceptor.target.boot_id import BootIdDetector
 from interceptor.target.detection import ConnectionDetector, DeathDetector, ListenerDetector, SupervisedDetector
 from interceptor.target.errors import TargetError
 from interceptor.target.readiness import TargetReadiness
@@ -101,12 +102,17 @@ class Ambassador:
         self.gate = ReleaseGate(self.journal, self.counters, limits)
         self.supervisor = Supervisor(list(settings.command), self._target_exited) if settings.command else None
         self.checkpoints = Checkpoints(settings, self.journal, self.counters, self.supervisor)
-        # With `listener` an operator says that processes come and go without the state.
+        # With `listener` and a boot id an operator says that processes come and go without the state.
         self.serving = ServingProcess()
-        self.detector: DeathDetector = ServedDetector(self._make_detector(detection), self.serving)
+        self._boot_id = (
+            BootIdDetector(settings.target, settings.boot_id_path, limits, self.counters)
+            if settings.boot_id_path is not None
+            else None
+        )
+        self.detector: DeathDetector = ServedDetector(self._boot_id or self._make_detector(detection), self.serving)
         readiness = TargetReadiness(
             settings.target, settings.ready_path, limits.connect_timeout_s,
-            self.serving if detection is not Detection.LISTENER else None,
+            self.serving if detection in (Detection.PROCESS, Detection.CONNECTION) else None,
         )  # fmt: skip
         written = Tagger().tagged if settings.tag_requests else plain
         lanes = [
@@ -116,6 +122,7 @@ class Ambassador:
                 self.counters,
                 on_lost=self._lane_lost,
                 confirm=lambda: self.recovery.confirm(),
+                ask=self._boot_id.ask if self._boot_id is not None else None,
                 written=written,
             )
             for _ in range(lane_count(settings.order, settings.lane_count()))
@@ -165,6 +172,8 @@ class Ambassador:
         )  # fmt: skip
         if self.supervisor is not None:
             await self.supervisor.bring_up()
+        if self._boot_id is not None:
+            self._boot_id.start(self.recovery.boot_id_changed)
         self.recovery.start()
         self.checkpoints.start()
         self._deadlines = asyncio.get_running_loop().call_later(DEADLINES_S, self._check_deadlines)
@@ -199,6 +208,8 @@ class Ambassador:
         await self.checkpoints.stop()
         self.admission.refuse_all("the ambassador is shutting down; the request was not recorded and not delivered")
         await self.recovery.stop()
+        if self._boot_id is not None:
+            await self._boot_id.stop()
         await self._close_log(clean)
         self.listener.abort_all()
         await self.passages.close()
@@ -253,6 +264,8 @@ class Ambassador:
         Raises NotPossibleNowError where the target is known to hold every event already.
         """
         self._refuse_if_failed()
+        if not await self.detector.ask():
+            raise NotPossibleNowError(f"{self._boot_id.problem if self._boot_id else 'nobody tells who is there'}")
         known_same = self.recovery.target_is_known_same and self.machine.state in (State.ACTIVE, State.HELD)
         if known_same and self.supervisor is None:
             if from_version is None:
@@ -334,6 +347,7 @@ class Ambassador:
                 "pid": self.supervisor.pid if self.supervisor else None,
                 "serving_pid": self.serving.pid,
                 "supervised": self.supervisor is not None,
+                "boot_id_problem": self._boot_id.problem if self._boot_id is not None else None,
                 "serial": any(lane.serial for lane in self.projector.lanes),
             },
             "order": self.settings.order.text,

@@ -43,7 +43,8 @@ class Arrival:
         standing = self._standing
         await self._end_what_has_no_memory()
         if self.was_there_before_us is None:
-            self.was_there_before_us = self._supervisor is None and self._detector.look() is not None
+            told = self._supervisor is None and await self._detector.ask()
+            self.was_there_before_us = told and self._detector.look() is not None
         standing.identity = await wait_for_target(
             self._detector, self._readiness.attempt, self._overdue, self._ready_timeout_s
         )

@@ -38,6 +38,7 @@ class Counters:
 
     __slots__ = (
         "answers_by_class",
+        "boot_id_failures",
         "bypassed",
         "checkpoint_blackout",
         "checkpoints",
@@ -107,6 +108,7 @@ class Counters:
         self.uncertain = 0
         self.resent = 0
         self.serving_process_exits = 0
+        self.boot_id_failures = 0
         self.lane_connections = 0
         self.lane_waiting_s = 0.0
         self.without_key = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import cast
 
@@ -34,7 +34,8 @@ SERIAL_AFTER = 2
 class Lane:
     """Delivers in order.  `on_lost(lane, reason)` is called when the connection breaks, or can't be made.
 
-    `confirm()` is asked for each new connection: is the incarnation still the one that this lane delivers to?
+    `confirm()` is asked for each new connection: is the incarnation still the one that this lane delivers to?  Where it
+    takes time to know, `ask()` is awaited before that; false: nobody tells.
     `written(deliveries)` gives the bytes that leave.
     """
 
@@ -46,6 +47,7 @@ class Lane:
         *,
         on_lost: Callable[[Lane, str], None],
         confirm: Callable[[], bool],
+        ask: Callable[[], Awaitable[bool]] | None = None,
         written: Callable[[Sequence[Delivery]], bytes] = plain,
     ) -> None:
         self.target = target
@@ -65,6 +67,7 @@ class Lane:
         self.on_room: Callable[[], None] | None = None
         self._on_lost = on_lost
         self._confirm = confirm
+        self._ask = ask
         self._queue: deque[Delivery] = deque()
         self._connection: LaneConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
@@ -189,6 +192,10 @@ class Lane:
                 self.counters.limits_reached["connect_timeout_s"] += 1
             self._lose(f"no connection to the target at {self.target}: {error or 'timed out'}")
             return
+        if self._ask is not None and not await self._is_told(self._ask, connection):
+            self._connecting = None
+            self._lose("a new connection was made, and nobody tells which incarnation it leads to")
+            return
         self._connecting = None
         self.counters.lane_connections += 1
         self._connection = connection
@@ -201,6 +208,15 @@ class Lane:
         self.pump()
         if self.on_room is not None:
             self.on_room()
+
+    async def _is_told(self, ask: Callable[[], Awaitable[bool]], connection: LaneConnection) -> bool:
+        told = False
+        try:
+            told = await ask()
+        finally:
+            if not told:
+                connection.close()
+        return told
 
     # --- told by the connection
 

@@ -67,6 +67,8 @@ class Limits:
     tunnels_max: int = _limit(4_096, "upgraded and bypassed connections; one more request is answered 503")
     pool_connections_max: int = _limit(256, "connections to the target for unrecorded requests; more requests wait")
     connect_timeout_s: float = _seconds(5.0, "a connection attempt to the target")
+    boot_id_poll_s: float = _seconds(1.0, "between two questions for the boot id, with --detect http:PATH")
+    boot_id_timeout_s: float = _seconds(5.0, "the answer with the boot id; later is none, and it is asked for again")
     ready_timeout_s: float = _seconds(60.0, "a target that is there and not ready; then it is restarted, or reported")
     lane_idle_max_s: float = _seconds(1.0, "an idle lane; it is replaced before its next use")
     recovery_min_interval_s: float = _seconds(

@@ -126,6 +126,11 @@ class Recovery:
         if self._machine.state is State.ACTIVE and not self.confirm():
             self._suspect("a connection beside the lane broke")
 
+    def boot_id_changed(self) -> None:
+        """Another incarnation has answered, whatever stands of the connections to the last one."""
+        if self.standing.identity is not None and not self.confirm():
+            self._suspect("the target reports another boot id")
+
     def reproject(
         self, from_version: int | None, after_incarnations: int | None = None
     ) -> asyncio.Future[dict[str, object]]:

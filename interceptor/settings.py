@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -28,6 +29,19 @@ class Detection(Enum):
     PROCESS = "process"
     LISTENER = "listener"
     CONNECTION = "connection"
+    BOOT_ID = "http:PATH"
+
+
+def parse_detection(text: str) -> tuple[Detection, str | None]:
+    """Read `--detect`: the way, and the path of the boot id where that is the way.  Raises ConfigurationError."""
+    kind, colon, path = text.partition(":")
+    if kind == "http" and colon:
+        if not re.fullmatch("/[!-~]*", path):
+            raise ConfigurationError(f"--detect {text}: a path begins with /, as in --detect http:/boot-id")
+        return Detection.BOOT_ID, path
+    if text not in (Detection.PROCESS.value, Detection.LISTENER.value, Detection.CONNECTION.value):
+        raise ConfigurationError(f"--detect {text}: expected process, listener, connection or http:PATH")
+    return Detection(text), None
 
 
 @dataclass(frozen=True)
@@ -54,6 +68,7 @@ class Settings:
     lanes: int | None = None
     bypass: Sequence[str] = ()
     detection: Detection | None = None
+    boot_id_path: str | None = None
     on_unclean: OnUnclean = OnUnclean.ASSUME_APPLIED
     ready_path: str | None = None
     tag_requests: bool = False
@@ -97,6 +112,6 @@ class Settings:
         if self.detection in (Detection.LISTENER, Detection.PROCESS) and not local:
             raise ConfigurationError(
                 f"--detect {self.detection.value}: {self.target} is not an address of this machine; use --detect "
-                "connection"
+                "connection, or http:PATH where the application reports a boot id"
             )
         return self.detection or (Detection.PROCESS if local else Detection.CONNECTION)

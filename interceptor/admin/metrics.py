@@ -211,6 +211,10 @@ class _AmbassadorCollector(Collector):
             "interceptor_serving_process_exits", "Deaths seen by the process that served the lane.",
             value=counters.serving_process_exits,
         )  # fmt: skip
+        yield CounterMetricFamily(
+            "interceptor_boot_id_failures", "Questions for the boot id without an answer.",
+            value=counters.boot_id_failures,
+        )  # fmt: skip
         yield CounterMetricFamily("interceptor_quarantined_events", "Quarantined.", value=counters.quarantined)
         yield CounterMetricFamily(
             "interceptor_uncertain_events", "Events of which it is unknown whether they were applied.",

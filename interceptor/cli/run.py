@@ -25,7 +25,7 @@ from interceptor.order import LANES_DEFAULT, Order
 from interceptor.retention import Retention
 from interceptor.runner import run as run_ambassador
 from interceptor.server_tls import TlsFiles
-from interceptor.settings import Detection, Settings
+from interceptor.settings import Settings, parse_detection
 from interceptor.shown_url import shown_url
 from interceptor.target_tls import TargetTls
 from storage_backends.options import COMPRESSIONS, limit_fields
@@ -164,8 +164,9 @@ def parse_order(_context: click.Context, _parameter: click.Parameter, text: str)
 )
 @click.option(
     "--detect",
-    type=click.Choice([each.value for each in Detection]),
-    help="How a death is told from a closed connection. Default: process where the target is local.",
+    metavar="process|listener|connection|http:PATH",
+    help="How a death is told from a closed connection. http:PATH: by a boot id that the target answers to GET PATH. "
+    "Default: process where the target is local, else connection.",
 )
 @click.option(
     "--on-divergence",
@@ -222,6 +223,7 @@ def run_command(**options: Any) -> None:
 def _settings(options: dict[str, Any]) -> Settings:
     limits = Limits(**{item.name: options[item.name] for item in fields(Limits)})
     target_tls = TargetTls(options["target_ca_file"], options["target_server_name"])
+    detection, boot_id_path = parse_detection(options["detect"]) if options["detect"] else (None, None)
     admin = None if options["admin"] == "same" else parse_listen(options["admin"], "--admin")
     return Settings(
         target=parse_target(options["target"], target_tls),
@@ -240,7 +242,8 @@ def _settings(options: dict[str, Any]) -> Settings:
         order=options["order"],
         lanes=options["lanes"],
         bypass=options["bypass"],
-        detection=Detection(options["detect"]) if options["detect"] else None,
+        detection=detection,
+        boot_id_path=boot_id_path,
         on_unclean=OnUnclean(options["on_unclean"]),
         ready_path=options["ready_path"],
         tag_requests=options["tag_requests"],

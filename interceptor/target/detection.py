@@ -1,7 +1,8 @@
-"""Who is there: three ways to name the target's current incarnation behind one interface.
+"""Who is there: four ways to name the target's current incarnation behind one interface.
 
 - by its listening socket, wherever the port is in our network namespace (the default);
 - by its process, where we started it;
+- by a boot id that it reports (see `boot_id`), for remote targets that have one;
 - by the ordered connection alone, where neither can be seen (remote targets) or the listening socket
   outlives the workers that hold the state (prefork servers).
 """
@@ -20,6 +21,10 @@ class DeathDetector(Protocol):
     @property
     def awaits_connection(self) -> bool:
         """True where look() cannot tell that a target is up again and only connecting to it does."""
+
+    async def ask(self) -> bool:
+        """Make sure that what `look` says was so after this call began; false if nobody tells.  Returns at once
+        where a look is at the thing itself."""
 
     def look(self) -> str | None:
         """Identity of the current incarnation, None if there is none. Cheap: never waits.
@@ -44,6 +49,10 @@ class ListenerDetector:
         self._listening = listening
         self._inode = inode_of(known) if known is not None else None
         self._identity = known if self._inode is not None else None
+
+    async def ask(self) -> bool:
+        """See DeathDetector."""
+        return True
 
     def look(self) -> str | None:
         """See DeathDetector."""
@@ -88,6 +97,10 @@ class SupervisedDetector:
         self._process: str | None = None
         self._inode: int | None = None
 
+    async def ask(self) -> bool:
+        """See DeathDetector."""
+        return True
+
     def look(self) -> str | None:
         """See DeathDetector."""
         process = self._supervisor.identity
@@ -117,6 +130,10 @@ class ConnectionDetector:
 
     def __init__(self) -> None:
         self._identity = connection_identity()
+
+    async def ask(self) -> bool:
+        """See DeathDetector."""
+        return True
 
     def look(self) -> str:
         """See DeathDetector; there is always one, though it may not be reachable yet."""

@@ -57,15 +57,17 @@ async def judge_loss(
 
     A dying process closes its descriptors one after the other, so its listening socket can outlive the connection
     by a moment. DEAD therefore as soon as another identity or none is seen, SAME only after `settle_s` seconds without.
+    Where somebody must be asked, there is no verdict until he has answered.
     Raises ListenerUnreadableError if the question cannot be answered.
     """
     settled_at = clock.now() + settle_s
     while True:
         began = clock.now()
+        told = await detector.ask()
         if detector.look() != identity:
             return Verdict.DEAD
         ended = clock.now()
-        if began >= settled_at:
+        if told and began >= settled_at:
             return Verdict.SAME
         await clock.sleep(max(poll_s, (ended - began) * _PAUSE_PER_LOOK))
 
@@ -93,7 +95,7 @@ async def _wait_until_there(detector: DeathDetector, clock: Clock) -> str:
     patient_at = clock.now() + _EAGER_FOR_S
     while True:
         began = clock.now()
-        identity = detector.look()
+        identity = detector.look() if await detector.ask() else None
         if identity is not None:
             return identity
         ended = clock.now()
@@ -118,7 +120,7 @@ async def _wait_until_ready(
             overdue_at = float("inf")
             await on_overdue()
         await clock.sleep(min(max((now - began) / _READY_PAUSES, _READY_PAUSE_MIN_S), _READY_PAUSE_MAX_S))
-        if detector.look() != identity:
+        if not await detector.ask() or detector.look() != identity:
             return False
     # What was ready must be what was looked at.
-    return detector.look() == identity
+    return await detector.ask() and detector.look() == identity

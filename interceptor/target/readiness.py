@@ -13,10 +13,11 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol
 
 from interceptor.address import Target
 from interceptor.target.connection_owner import Acceptance, accepted_inode, owner_of
+from interceptor.target.one_get import open_stream
 from interceptor.target.serving_process import ServingProcess
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class TargetReadiness:
         """Make a connection; return who has accepted it, None if that or the check fails."""
         try:
             async with asyncio.timeout(self.connect_timeout_s):
-                reader, writer = await self._connect()
+                reader, writer = await open_stream(self.target)
         except (OSError, TimeoutError) as error:
             self.reason = f"no connection: {str(error) or 'timed out'}"
             return None
@@ -103,13 +104,6 @@ class TargetReadiness:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
-
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader = asyncio.StreamReader()
-        protocol = asyncio.StreamReaderProtocol(reader)
-        transport, _ = await self.target.connect(lambda: protocol)
-        loop = asyncio.get_running_loop()
-        return reader, asyncio.StreamWriter(cast(asyncio.WriteTransport, transport), protocol, reader, loop)
 
     async def _accepted(self, reader: asyncio.StreamReader, connection: socket.socket) -> int | Acceptance | None:
         for _ in range(int(_QUEUED_MAX_S / _QUEUE_POLL_S)):

@@ -81,6 +81,10 @@ class ServedDetector:
         """See DeathDetector."""
         return self._detector.awaits_connection
 
+    async def ask(self) -> bool:
+        """See DeathDetector."""
+        return await self._detector.ask()
+
     def look(self) -> str | None:
         """See DeathDetector."""
         return None if self._serving.gone else self._detector.look()

@@ -221,6 +221,9 @@ class FakeDetector:
         self.awaits_connection = awaits_connection
         self.losses = 0
 
+    async def ask(self) -> bool:
+        return True
+
     def look(self) -> str | None:
         return self.identity
 

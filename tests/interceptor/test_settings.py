@@ -10,7 +10,7 @@ from interceptor.address import Address
 from interceptor.cli.run import run_command
 from interceptor.errors import ConfigurationError
 from interceptor.limits import Limits
-from interceptor.settings import Detection, Settings
+from interceptor.settings import Detection, Settings, parse_detection
 
 NAMES = [item.name for item in fields(Limits)]
 
@@ -36,6 +36,27 @@ def test_times_may_have_fractions_and_counts_may_not() -> None:
         assert item.default >= 0  # type: ignore[operator]
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("listener", (Detection.LISTENER, None)),
+        ("http:/boot-id?x=1", (Detection.BOOT_ID, "/boot-id?x=1")),
+        ("http:/", (Detection.BOOT_ID, "/")),
+    ],
+)
+def test_the_way_of_detection_is_read(text: str, meant: tuple[Detection, str | None]) -> None:
+    assert parse_detection(text) == meant
+
+
+@pytest.mark.parametrize(
+    "text", ["http:", "http:boot", "http:PATH", "http:/a b", "http://host/id\r\n", "http", "pid", ""]
+)
+def test_another_way_of_detection_is_refused(text: str) -> None:
+    """Rule 8."""
+    with pytest.raises(ConfigurationError, match="--detect"):
+        parse_detection(text)
+
+
 def test_limits_cannot_be_changed_later() -> None:
     with pytest.raises(AttributeError):
         Limits().hold_requests_max = 1  # type: ignore[misc]
@@ -48,6 +69,8 @@ def test_limits_cannot_be_changed_later() -> None:
         ("192.0.2.1", None, Detection.CONNECTION),
         ("127.0.0.1", Detection.CONNECTION, Detection.CONNECTION),
         ("127.0.0.1", Detection.LISTENER, Detection.LISTENER),
+        ("127.0.0.1", Detection.BOOT_ID, Detection.BOOT_ID),
+        ("192.0.2.1", Detection.BOOT_ID, Detection.BOOT_ID),
     ],
 )
 def test_detection_is_by_the_listening_socket_where_that_can_be_seen(

@@ -20,6 +20,9 @@ class FakeDetector:
         self.identity = identity
         self.looks = 0
 
+    async def ask(self) -> bool:
+        return True
+
     def look(self) -> str | None:
         self.looks += 1
         return self.identity
