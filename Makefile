@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHECK_PYTHON := 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 
-.PHONY: demo test check compile bench criu containerd fuzz k8s-tools clean
+.PHONY: demo test check compile bench bench-report bench-check criu containerd fuzz k8s-tools clean
 
 demo: $(VENV)/.run
 	$(BIN)/interceptor demo
@@ -33,6 +33,13 @@ criu:
 # containerd 2 with runc, CRIU and network plugins in .containerd/, for the tests of --checkpoint-engine kubelet.
 containerd:
 	scripts/containerd.sh .containerd
+# All experiments, into docs/performance.md: a quarter of an hour. nginx, haproxy and wrk are Debian packages.
+bench-report: $(VENV)/.bench
+	$(BIN)/python -m bench report
+
+# A request beside nginx and a bare forwarder, against bench/baseline.json: two minutes, fails where it has become dearer.
+bench-check: $(VENV)/.bench
+	$(BIN)/python -m bench check
 
 # Ten minutes on the wire layer, coverage-guided, then ten minutes on a live listener.
 fuzz: $(VENV)/.dev
@@ -59,3 +66,7 @@ $(VENV)/.dev: pyproject.toml setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $(VENV)/.run $@
+
+$(VENV)/.bench: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	touch $@

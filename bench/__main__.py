@@ -12,6 +12,7 @@ from types import FrameType
 import click
 
 from bench.attack_command import attack
+from bench.build import BuildError, require_compiled
 from bench.chaos.command import chaos
 from bench.chaos.proxy import ProxyError
 from bench.checkpoints import (
@@ -23,6 +24,7 @@ from bench.checkpoints import (
 )
 from bench.cost import Plan, measure_cost
 from bench.engines import ENGINES, EngineMissingError
+from bench.experiments.commands import COMMANDS
 from bench.lanes import Plan as LanesPlan
 from bench.lanes import measure_lanes
 from bench.lanes import table as lanes_table
@@ -37,6 +39,7 @@ from bench.report import summarise, table, to_json
 from bench.subjects import SUBJECTS, USUAL_SUBJECTS
 
 _FAILURES = (
+    BuildError,
     ProcessError,
     LoadError,
     PipelineError,
@@ -100,6 +103,7 @@ def cost(
 ) -> None:
     """CPU time per request of each proxy's process, side by side."""
     try:
+        _progress(require_compiled())
         with tempfile.TemporaryDirectory(prefix="bench-cost-", dir=work_dir) as directory:
             plan = Plan(subjects, connections, seconds, rounds)
             measurement = measure_cost(plan, Path(directory), _progress)
@@ -125,6 +129,7 @@ def replay(
 ) -> None:
     """The speed of a recovery beside the target's own speed."""
     try:
+        _progress(require_compiled())
         with tempfile.TemporaryDirectory(prefix="bench-replay-", dir=work_dir) as directory:
             target = measure_target(events, window, Path(directory))
             recovery = None if target_only else measure_recovery(events, window, durability, Path(directory))
@@ -162,6 +167,7 @@ def lanes(keys: int, handler_ms: float, seconds: int, work_dir: Path) -> None:
     keyed = "key:path:/rooms/{key}/*"
     subjects = [("total", 1), (keyed, 4), (keyed, 16), (keyed, 64), ("arrival", 16), ("arrival", 64)]
     try:
+        _progress(require_compiled())
         with tempfile.TemporaryDirectory(prefix="bench-lanes-", dir=work_dir) as directory:
             rows = measure_lanes(LanesPlan(keys, handler_ms, seconds), subjects, Path(directory))
     except _FAILURES as error:
@@ -185,6 +191,8 @@ def outage(kills: int, start_ms: int, work_dir: Path) -> None:
 
 main.add_command(attack)
 main.add_command(chaos)
+for command in COMMANDS:
+    main.add_command(command)
 
 
 @main.command()
@@ -196,6 +204,7 @@ def restore(events: int, memory_mb: int, work_dir: Path, engines: Sequence[str])
     """A recovery through a checkpoint of each engine beside a replay from version 1."""
     found = []
     try:
+        _progress(require_compiled())
         for engine in engines:
             _progress(f"{engine} …")
             with tempfile.TemporaryDirectory(prefix="bench-restore-", dir=work_dir) as directory:
@@ -220,6 +229,7 @@ def checkpoints(
     options = ["--recovery-time-objective", str(objective)] if objective else []
     options += ["--checkpoint-interval", str(interval or 1.0)] if interval or not objective else []
     try:
+        _progress(require_compiled())
         with tempfile.TemporaryDirectory(prefix="bench-checkpoints-", dir=work_dir) as directory:
             found = recover_under_load(engine, rate, seconds, kills, options, Path(directory))
     except _FAILURES as error:

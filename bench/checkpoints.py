@@ -66,13 +66,13 @@ def compare(engine: str, events: int, memory_mb: int, directory: Path) -> Compar
     tail = increments(events // 100, COUNTERS, seed=2)
     with Child(command, directory / "interceptor.out") as proxy:
         proxy.wait_until_listening(port)
-        _until_active(admin_port)
+        until_active(admin_port)
         send_pipelined(port, increments(events - len(tail), COUNTERS), WINDOW)
-        checkpoint = _ask(admin_port, "/checkpoint", "POST")
+        checkpoint = ask(admin_port, "/checkpoint", "POST")
         send_pipelined(port, tail, WINDOW)
-        before = _ask(port)
+        before = ask(port)
         checkpoint_s = _first_answer_s(admin_port, port, before, from_version=checkpoint["version"] + 1)
-        _ask(admin_port, f"/checkpoint?id={checkpoint['id']}", "DELETE")
+        ask(admin_port, f"/checkpoint?id={checkpoint['id']}", "DELETE")
         replay_s = _first_answer_s(admin_port, port, before, from_version=1)
         return Comparison(engine, checkpoint_s, replay_s, len(tail), checkpoint)
 
@@ -89,9 +89,9 @@ def recover_under_load(
     command += [*engine_options(engine), *options, "--", *counter_command(target_port)]
     with Child(command, directory / "interceptor.out") as proxy:
         proxy.wait_until_listening(port)
-        _until_active(admin_port)
+        until_active(admin_port)
         found = asyncio.run(_load_with_kills(port, admin_port, rate, seconds, kills))
-        total = _ask(port)["total"]
+        total = ask(port)["total"]
         if total != found.acknowledged:
             raise CheckpointBenchError(f"{found.acknowledged} increments were acknowledged, {total} are in the state")
         return found
@@ -131,27 +131,27 @@ async def _load_with_kills(port: int, admin_port: int, rate: int, seconds: float
     try:
         for _ in range(kills):
             await asyncio.sleep(seconds / kills * chance.uniform(0.6, 1.4))
-            recoveries.append(await asyncio.to_thread(_kill_and_wait, admin_port))
+            recoveries.append(await asyncio.to_thread(kill_and_wait, admin_port))
         await asyncio.sleep(seconds / kills / 2)
     finally:
         load.running = False
         await running
-    entries = await asyncio.to_thread(_ask, admin_port, "/checkpoint")
-    taken = (await asyncio.to_thread(_ask, admin_port, "/state"))["last_checkpoint"]["id"]
+    entries = await asyncio.to_thread(ask, admin_port, "/checkpoint")
+    taken = (await asyncio.to_thread(ask, admin_port, "/state"))["last_checkpoint"]["id"]
     blackouts = [entry["blackout_s"] for entry in entries]
     return UnderLoad(
         recoveries, blackouts, int(taken.rpartition("-")[2]), load.acknowledged, load.failed, load.slowest_s
     )
 
 
-def _kill_and_wait(admin_port: int) -> float:
+def kill_and_wait(admin_port: int) -> float:
     """Kill the target; return how long its recovery took, as the interceptor says."""
-    state = _ask(admin_port, "/state")
+    state = ask(admin_port, "/state")
     before = state["target"]["incarnations"]
     os.kill(state["target"]["pid"], signal.SIGKILL)
     deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
-        state = _ask(admin_port, "/state")
+        state = ask(admin_port, "/state")
         if state["target"]["incarnations"] > before:
             return float(state["last_recovery"]["total_s"])
         time.sleep(0.05)
@@ -160,28 +160,31 @@ def _kill_and_wait(admin_port: int) -> float:
 
 def _first_answer_s(admin_port: int, port: int, before: dict[str, Any], from_version: int) -> float:
     """Kill the target; return the seconds until a request is answered by the next one, with the same state."""
-    pid = _ask(admin_port, "/state")["target"]["pid"]
+    pid = ask(admin_port, "/state")["target"]["pid"]
     killed = time.perf_counter()
     os.kill(pid, signal.SIGKILL)
-    after = _ask(port)
+    after = ask(port)
     seconds = time.perf_counter() - killed
     if after != before:
         raise CheckpointBenchError(f"the state differs: {before} before the crash, {after} after the recovery")
-    began_at = _ask(admin_port, "/state")["last_recovery"]["from"]
+    began_at = ask(admin_port, "/state")["last_recovery"]["from"]
     if began_at != from_version:
         raise CheckpointBenchError(f"the recovery began at version {began_at} instead of {from_version}")
     return seconds
 
 
-def _until_active(admin_port: int) -> None:
+def until_active(admin_port: int) -> None:
+    """Wait until requests pass. Raises CheckpointBenchError at the timeout."""
     deadline = time.monotonic() + TIMEOUT_S
-    while _ask(admin_port, "/state")["state"] != "Active":
+    while ask(admin_port, "/state")["state"] != "Active":
         if time.monotonic() > deadline:
             raise CheckpointBenchError("the interceptor did not become Active")
         time.sleep(0.05)
 
 
-def _ask(port: int, path: str = "/", method: str = "GET") -> Any:
+def ask(port: int, path: str = "/", method: str = "GET") -> Any:
+    """Return what 127.0.0.1:port answers, read as JSON (None for an empty answer). Raises OSError or ValueError."""
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
     with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
-        return json.load(answer)
+        body = answer.read()
+        return json.loads(body) if body else None

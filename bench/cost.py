@@ -60,7 +60,7 @@ def measure_cost(plan: Plan, directory: Path, progress: Progress) -> Measurement
             running.append(start_subject(name, directory / name, stack))
         for subject in running:
             progress(f"warming up {subject.name}")
-            _create_counters(subject)
+            create_counters(subject)
             run_load(subject.port, connections=plan.connections, seconds=_WARM_UP_S, seed=0)
         slices: list[Slice] = []
         for number in range(1, plan.rounds + 1):
@@ -79,9 +79,10 @@ def describe(measured: Slice) -> str:
     return text + (f"  {load.errors_total} errors" if load.errors_total else "")
 
 
-def _create_counters(subject: Running) -> None:
-    # Through the proxy, so that a read finds its counter (no 404) and a recording proxy has recorded everything.
-    send_pipelined(subject.port, increments(COUNTERS, COUNTERS), _PREFILL_WINDOW)
+def create_counters(subject: Running) -> None:
+    """Create the counters that the load reads, so that no read is a 404. Raises PipelineError or OSError."""
+    # Past the proxy: one that syncs each request would take long, and nothing is replayed here.
+    send_pipelined(subject.target_port, increments(COUNTERS, COUNTERS), _PREFILL_WINDOW)
 
 
 def _measure_slice(subject: Running, plan: Plan, number: int) -> Slice:

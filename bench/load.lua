@@ -1,12 +1,15 @@
 -- The load that wrk makes: increments and reads of many counters, no two requests alike.
 --
---   wrk … -s load.lua URL -- SEED COUNTERS
+--   wrk … -s load.lua URL -- SEED COUNTERS [BODY_BYTES]
 --
+-- Half of them are reads, and the bodies of the others have 0 to 300 bytes; with BODY_BYTES all are POSTs of that size.
 -- Paths, header sets and bodies are drawn once into a few thousand templates, so that wrk itself stays cheap;
 -- each request gets an x-request-id of its own. The counters must exist (k0 … kN-1), so any status from 400 on
 -- is an error. The last line printed is "WRK " and a JSON object: latencies in microseconds.
 
 local TEMPLATES = 4099
+-- Of large bodies there are fewer: they are to fit into memory.
+local BODIES_BYTES_MAX = 64 * 1024 * 1024
 
 local agents = {
   "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
@@ -46,8 +49,8 @@ end
 
 local function pick(list) return list[math.random(#list)] end
 
-local function template(host, counters)
-  local post = math.random() < 0.5
+local function template(host, counters, size)
+  local post = size or math.random() < 0.5
   local head = {
     string.format("%s /counters/k%d HTTP/1.1", post and "POST" or "GET", math.random(0, counters - 1)),
     "Host: " .. host,
@@ -61,7 +64,8 @@ local function template(host, counters)
   if math.random() < 0.2 then head[#head + 1] = "traceparent: 00-" .. hex(32) .. "-" .. hex(16) .. "-01" end
   local body = ""
   if post then
-    body = text(math.random(0, 300))
+    body = text(math.min(size or math.random(0, 300), 300))
+    if size then body = body .. string.rep("x", size - #body) end
     head[#head + 1] = "Content-Type: " .. pick({ "text/plain", "application/json", "application/octet-stream" })
     head[#head + 1] = "Content-Length: " .. #body
   end
@@ -69,21 +73,22 @@ local function template(host, counters)
 end
 
 local heads, rests = {}, {}
-local run, count = "", 0
+local run, count, templates = "", 0, TEMPLATES
 
 function init(args)
-  local seed, counters = tonumber(args[1]), tonumber(args[2])
+  local seed, counters, size = tonumber(args[1]), tonumber(args[2]), tonumber(args[3])
   math.randomseed(seed)
   run = string.format("%08x-", seed)
   local host = wrk.host .. ":" .. wrk.port
-  for i = 1, TEMPLATES do
-    heads[i], rests[i] = template(host, counters)
+  if size then templates = math.max(7, math.min(TEMPLATES, math.floor(BODIES_BYTES_MAX / math.max(size, 1)))) end
+  for i = 1, templates do
+    heads[i], rests[i] = template(host, counters, size)
   end
 end
 
 function request()
   count = count + 1
-  local at = count % TEMPLATES + 1
+  local at = count % templates + 1
   return heads[at] .. run .. count .. rests[at]
 end
 

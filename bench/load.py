@@ -37,13 +37,24 @@ class LoadResult:
         return self.requests / self.duration_s
 
 
-def run_load(port: int, *, connections: int, seconds: int, seed: int) -> LoadResult:
-    """Load 127.0.0.1:port for whole `seconds`. Raises LoadError."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "5s", "-s", str(_SCRIPT)]
+def run_load(
+    port: int, *, connections: int, seconds: int, seed: int, timeout_s: int = 5, body_bytes: int | None = None
+) -> LoadResult:
+    """Load 127.0.0.1:port for whole `seconds`; with `body_bytes` by POSTs of that size alone. Raises LoadError.
+
+    An answer that takes longer than `timeout_s` is an error.
+    """
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", f"{timeout_s}s", "-s", str(_SCRIPT)]
     command += [f"http://127.0.0.1:{port}/", "--", str(seed), str(COUNTERS)]
+    command += [] if body_bytes is None else [str(body_bytes)]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=seconds + _GRACE_S, check=False, stdin=subprocess.DEVNULL
+            command,
+            capture_output=True,
+            text=True,
+            timeout=seconds + timeout_s + _GRACE_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise LoadError(f"wrk can't be run: {error}") from error

@@ -17,7 +17,7 @@ POLL_INTERVAL_S = 0.005
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _LISTEN = "0A"
 # Where `python -m bench…` and `python -m interceptor` find their packages, installed or not.
-_ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class ProcessError(Exception):
@@ -36,7 +36,7 @@ class Child:
                 # A session of its own keeps a Ctrl-C in the terminal from ending it before it was measured.
                 self._process = subprocess.Popen(
                     command,
-                    cwd=_ROOT,
+                    cwd=ROOT,
                     stdin=subprocess.DEVNULL,
                     stdout=stream,
                     stderr=stream,

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from statistics import median
 
+from bench.build import interceptor_build
 from bench.cost import Measurement, Slice
 from bench.subjects import DIRECT
 
-CPU_REFERENCE = "nginx"
+CPU_REFERENCES = ("nginx", "envoy", "floor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Row:
     subject: str
     cpu_us: float | None
     cpu_us_spread: tuple[float, float] | None
-    cpu_ratio_to_nginx: float | None
+    cpu_ratios: dict[str, float]
     target_cpu_us: float
     requests_per_s: float
     p50_ms: float
@@ -36,28 +37,32 @@ def summarise(measurement: Measurement) -> list[Row]:
         name: [measured for measured in measurement.slices if measured.subject == name]
         for name in measurement.plan.subjects
     }
-    return [
-        _row(own, slices.get(CPU_REFERENCE, []), slices.get(DIRECT, []), measurement.rss_bytes.get(name))
-        for name, own in slices.items()
-    ]
+    return [_row(own, slices, measurement.rss_bytes.get(name)) for name, own in slices.items() if own]
 
 
-def _row(own: list[Slice], nginx: list[Slice], direct: list[Slice], rss: int | None) -> Row:
+def _row(own: list[Slice], slices: dict[str, list[Slice]], rss: int | None) -> Row:
     cpu = [measured.proxy_cpu_us for measured in own if measured.proxy_cpu_us is not None]
     return Row(
         subject=own[0].subject,
         cpu_us=median(cpu) if cpu else None,
         cpu_us_spread=(min(cpu), max(cpu)) if cpu else None,
-        cpu_ratio_to_nginx=_ratio(own, nginx, lambda measured: measured.proxy_cpu_us),
+        cpu_ratios={
+            name: ratio for name in CPU_REFERENCES if (ratio := cpu_ratio(own, slices.get(name, []))) is not None
+        },
         target_cpu_us=median(measured.target_cpu_us for measured in own),
         requests_per_s=median(measured.load.requests_per_s for measured in own),
         p50_ms=median(measured.load.p50_ms for measured in own),
         p95_ms=median(measured.load.p95_ms for measured in own),
         p99_ms=median(measured.load.p99_ms for measured in own),
-        p95_ratio_to_direct=_ratio(own, direct, lambda measured: measured.load.p95_ms),
+        p95_ratio_to_direct=_ratio(own, slices.get(DIRECT, []), lambda measured: measured.load.p95_ms),
         errors=sum(measured.load.errors_total for measured in own),
         rss_mib=None if rss is None else rss / 2**20,
     )
+
+
+def cpu_ratio(own: list[Slice], reference: list[Slice]) -> float | None:
+    """The median over the rounds of how much more CPU a request took than the reference's."""
+    return _ratio(own, reference, lambda measured: measured.proxy_cpu_us)
 
 
 def _ratio(own: list[Slice], reference: list[Slice], value: Callable[[Slice], float | None]) -> float | None:
@@ -69,7 +74,19 @@ def _ratio(own: list[Slice], reference: list[Slice], value: Callable[[Slice], fl
 
 def table(rows: Iterable[Row]) -> str:
     """The rows as text, one line each, under a head."""
-    head = ("subject", "CPU µs/req", "spread", "vs nginx", "target µs", "req/s", "p50 ms", "p95 ms", "p99 ms")
+    head = (
+        "subject",
+        "CPU µs/req",
+        "spread",
+        "vs nginx",
+        "vs Envoy",
+        "vs floor",
+        "target µs",
+        "req/s",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+    )
     lines = [(*head, "p95 vs direct", "errors", "RSS MiB"), *map(_cells, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(_line(cells, widths) for cells in lines)
@@ -88,7 +105,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.subject,
         _number(row.cpu_us, 1),
         "-" if row.cpu_us_spread is None else f"{row.cpu_us_spread[0]:.1f}…{row.cpu_us_spread[1]:.1f}",
-        _number(row.cpu_ratio_to_nginx, 2),
+        *(_number(row.cpu_ratios.get(name), 2) for name in CPU_REFERENCES),
         _number(row.target_cpu_us, 1),
         _number(row.requests_per_s, 0),
         _number(row.p50_ms, 2),
@@ -109,7 +126,11 @@ def to_json(measurement: Measurement) -> str:
     return json.dumps(
         {
             "plan": asdict(measurement.plan),
-            "machine": {"platform": platform.platform(), "python": platform.python_version()},
+            "machine": {
+                "platform": platform.platform(),
+                "python": platform.python_version(),
+                "interceptor": interceptor_build(),
+            },
             "rows": [asdict(row) for row in summarise(measurement)],
             "slices": [asdict(measured) for measured in measurement.slices],
         },

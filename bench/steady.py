@@ -15,6 +15,7 @@ class SteadyLoad:
     failed: int = 0
     slowest_s: float = 0.0
     running: bool = field(default=True, repr=False)
+    answer_timeout_s: float = ANSWER_TIMEOUT_S
 
     async def run(self, port: int, rate: float, clients: int) -> None:
         """Send until `running` is taken back.  A client that had to wait makes up for what it missed."""
@@ -30,7 +31,7 @@ class SteadyLoad:
                 await asyncio.sleep(due_s - time.monotonic())
                 began_s = time.monotonic()
                 writer.write(request)
-                async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                async with asyncio.timeout(self.answer_timeout_s):
                     head = await reader.readuntil(b"\r\n\r\n")
                     length = int(head.lower().split(b"content-length:")[1].split(b"\r")[0])
                     await reader.readexactly(length)

@@ -1,11 +1,5 @@
-"""The subjects of a measurement: how each proxy is started in front of a target.
+"""The subjects of a measurement: how each proxy is started in front of a target of its own."""
 
-Every proxy does the same work: HTTP/1.1 both ways, kept-alive upstream connections, X-Forwarded-For added, no
-access log, one worker.
-"""
-
-import os
-import pwd
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.database import database_url
+from bench.peers import aiohttp_command, envoy_command, haproxy_command, nginx_command
 from bench.processes import Child, free_port
 
 DIRECT = "direct"
@@ -24,6 +19,7 @@ class Running:
 
     name: str
     port: int
+    target_port: int
     proxy: Child | None
     target: Child
 
@@ -40,66 +36,6 @@ def interceptor_command(target_port: int, listen_port: int, admin_port: int, log
     return [*command, "--log", log, "--durability", durability]
 
 
-def _nginx(target_port: int, listen_port: int, directory: Path) -> list[str]:
-    temporary = "".join(
-        f"  {kind}_temp_path {directory}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    # Started as root, the worker would change to a user who can't write to the directory.
-    user = f"user {pwd.getpwuid(0).pw_name};\n" if os.geteuid() == 0 else ""
-    configuration = directory / "nginx.conf"
-    configuration.write_text(
-        f"""{user}daemon off;
-worker_processes 1;
-pid {directory}/nginx.pid;
-error_log stderr warn;
-events {{ worker_connections 4096; }}
-http {{
-  access_log off;
-  keepalive_requests 100000000;
-{temporary}  upstream target {{
-    server 127.0.0.1:{target_port};
-    keepalive 256;
-    keepalive_requests 100000000;
-  }}
-  server {{
-    listen 127.0.0.1:{listen_port} backlog=1024;
-    location / {{
-      proxy_pass http://target;
-      proxy_http_version 1.1;
-      proxy_set_header Connection "";
-      proxy_set_header Host $http_host;
-      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-    }}
-  }}
-}}
-"""
-    )
-    return ["nginx", "-p", str(directory), "-e", "stderr", "-c", str(configuration)]
-
-
-def _haproxy(target_port: int, listen_port: int, directory: Path) -> list[str]:
-    configuration = directory / "haproxy.cfg"
-    configuration.write_text(
-        f"""global
-  nbthread 1
-  maxconn 4096
-defaults
-  mode http
-  timeout connect 5s
-  timeout client 60s
-  timeout server 60s
-  option forwardfor
-  http-reuse always
-frontend front
-  bind 127.0.0.1:{listen_port} backlog 1024
-  default_backend target
-backend target
-  server target 127.0.0.1:{target_port}
-"""
-    )
-    return ["haproxy", "-db", "-f", str(configuration)]
-
-
 def _interceptor(backend: str, durability: str) -> Callable[[int, int, Path], list[str]]:
     def command(target_port: int, listen_port: int, directory: Path) -> list[str]:
         logs = {"memory": "memory://", "file": f"file://{directory}/log"}
@@ -109,26 +45,38 @@ def _interceptor(backend: str, durability: str) -> Callable[[int, int, Path], li
     return command
 
 
+def _floor(shape: str) -> Callable[[int, int, Path], list[str]]:
+    def command(target_port: int, listen_port: int, _directory: Path) -> list[str]:
+        ports = ["--port", str(listen_port), "--target-port", str(target_port)]
+        return [sys.executable, "-m", "bench.floor", *ports, "--shape", shape]
+
+    return command
+
+
 _PROXIES: dict[str, Callable[[int, int, Path], list[str]]] = {
-    "nginx": _nginx,
-    "haproxy": _haproxy,
+    "nginx": nginx_command,
+    "haproxy": haproxy_command,
     "interceptor-memory": _interceptor("memory", "relaxed"),
     "interceptor-file-relaxed": _interceptor("file", "relaxed"),
     "interceptor-file-strict": _interceptor("file", "strict"),
 }
-# They need a package that the others do not.
-_WITH_DATABASE = {
+# They need packages that the others do not, or answer another question.
+_MORE = {
+    "envoy": envoy_command,
+    "aiohttp": aiohttp_command,
+    "floor": _floor("lane"),
+    "tunnel": _floor("tunnel"),
     "interceptor-postgresql-relaxed": _interceptor("postgresql", "relaxed"),
     "interceptor-postgresql-strict": _interceptor("postgresql", "strict"),
 }
 
 USUAL_SUBJECTS: tuple[str, ...] = (DIRECT, *_PROXIES)
-SUBJECTS: tuple[str, ...] = (*USUAL_SUBJECTS, *_WITH_DATABASE)
+SUBJECTS: tuple[str, ...] = (*USUAL_SUBJECTS, *_MORE)
 
 
 def proxy_command(name: str, target_port: int, listen_port: int, directory: Path) -> list[str]:
     """The command of a proxy by its name; its configuration and its log, where it has them, go to `directory`."""
-    return (_PROXIES | _WITH_DATABASE)[name](target_port, listen_port, directory)
+    return (_PROXIES | _MORE)[name](target_port, listen_port, directory)
 
 
 def start_subject(name: str, directory: Path, stack: ExitStack) -> Running:
@@ -138,8 +86,8 @@ def start_subject(name: str, directory: Path, stack: ExitStack) -> Running:
     target = stack.enter_context(Child(counter_command(target_port), directory / "target.out"))
     target.wait_until_listening(target_port)
     if name == DIRECT:
-        return Running(name, target_port, None, target)
+        return Running(name, target_port, target_port, None, target)
     port = free_port()
     proxy = stack.enter_context(Child(proxy_command(name, target_port, port, directory), directory / "proxy.out"))
     proxy.wait_until_listening(port)
-    return Running(name, port, proxy, target)
+    return Running(name, port, target_port, proxy, target)

@@ -7,6 +7,7 @@ from bench.counter.application import Application
 from bench.counter.http import Request, RequestError, encode_answer, next_request, wanted_bytes
 
 LINGER_S = 2.0
+BACKLOG = 4096
 
 
 class CounterConnection(asyncio.Protocol):
@@ -90,5 +91,5 @@ async def listen(application: Application, host: str, port: int) -> asyncio.Serv
     """Serve the application on host:port; port 0 takes any free one. Raises OSError where the port is taken."""
     loop = asyncio.get_running_loop()
     return await loop.create_server(
-        lambda: CounterConnection(application), host, port, reuse_address=True, backlog=1024
+        lambda: CounterConnection(application), host, port, reuse_address=True, backlog=BACKLOG
     )

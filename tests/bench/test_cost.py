@@ -62,18 +62,18 @@ def measurement() -> Measurement:
 
 def test_rows_hold_medians_spreads_and_ratios_within_rounds() -> None:
     direct, nginx, proxy = summarise(measurement())
-    assert (direct.cpu_us, direct.cpu_us_spread, direct.cpu_ratio_to_nginx, direct.rss_mib) == (None,) * 4
+    assert (direct.cpu_us, direct.cpu_us_spread, direct.cpu_ratios, direct.rss_mib) == (None, None, {}, None)
     assert direct.p95_ratio_to_direct == 1.0
-    assert (nginx.cpu_us, nginx.cpu_us_spread, nginx.cpu_ratio_to_nginx) == (20.0, (10.0, 40.0), 1.0)
+    assert (nginx.cpu_us, nginx.cpu_us_spread, nginx.cpu_ratios) == (20.0, (10.0, 40.0), {"nginx": 1.0})
     assert (proxy.cpu_us, proxy.cpu_us_spread, proxy.rss_mib) == (15.0, (10.0, 20.0), 3.0)
-    assert (proxy.cpu_ratio_to_nginx, proxy.p95_ratio_to_direct) == (0.5, 1.5)
+    assert (proxy.cpu_ratios, proxy.p95_ratio_to_direct) == ({"nginx": 0.5}, 1.5)
     assert (proxy.errors, nginx.errors) == (6, 0)
 
 
 def test_ratios_need_their_reference() -> None:
     alone = Measurement(Plan(["haproxy"], 1, 1, 1), [measured("haproxy", 1, 9.0, 1.0)], {})
     (row,) = summarise(alone)
-    assert (row.cpu_ratio_to_nginx, row.p95_ratio_to_direct, row.rss_mib) == (None, None, None)
+    assert (row.cpu_ratios, row.p95_ratio_to_direct, row.rss_mib) == ({}, None, None)
 
 
 def test_the_table_has_a_line_for_each_subject() -> None:
