@@ -41,9 +41,9 @@ def filled(place: Path, records: list[Record], keys: Path | None, **options: int
 
 
 def frame_at(data: bytes, number: int) -> bytes:
-    """Return the n-th frame of a segment, counted from 1."""
-    frames = data.split(FRAME_MAGIC)
-    return FRAME_MAGIC + frames[number]
+    """Return the frame of a segment's n-th record, counted from 1."""
+    frames = [FRAME_MAGIC + rest for rest in data.split(FRAME_MAGIC)[1:]]
+    return [frame for frame in frames if codec.flushed_note_at(frame, 0) is None][number - 1]
 
 
 def refreshed(payload: bytes) -> bytes:

@@ -8,6 +8,7 @@ import re
 import signal
 from collections.abc import AsyncIterator
 from functools import partial
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -240,8 +241,14 @@ async def ann(server: Database) -> AsyncIterator[str]:  # noqa: F811
     server.reload()
 
 
-async def test_a_wrong_password_is_said_and_not_shown(ann: str) -> None:
-    sentence = await refusal_to_start(Server("127.0.0.1", free_port()), "--log", f"postgresql://ann:{SECRET}x@{ann}")
+def written(file: Path, text: str) -> str:
+    file.write_text(text)
+    return str(file)
+
+
+async def test_a_wrong_password_is_said_and_not_shown(ann: str, tmp_path: Path) -> None:
+    url = written(tmp_path / "url", f"postgresql://ann:{SECRET}x@{ann}")
+    sentence = await refusal_to_start(Server("127.0.0.1", free_port()), "--log-url-file", url)
     assert "the password is wrong" in sentence
     assert SECRET not in sentence
 
@@ -250,9 +257,11 @@ async def test_a_wrong_password_is_said_and_not_shown(ann: str) -> None:
     ("where", "word"),
     [("127.0.0.1:{port}", "nothing listens there"), ("no-such-host.invalid", "the host's name is unknown")],
 )
-async def test_a_host_without_a_database_is_said_and_the_password_is_not(where: str, word: str) -> None:
-    url = f"postgresql://ann:{SECRET}@{where.format(port=free_port())}/shop?connect_timeout=2"
-    sentence = await refusal_to_start(Server("127.0.0.1", free_port()), "--log", url)
+async def test_a_host_without_a_database_is_said_and_the_password_is_not(where: str, word: str, tmp_path: Path) -> None:
+    url = written(
+        tmp_path / "url", f"postgresql://ann:{SECRET}@{where.format(port=free_port())}/shop?connect_timeout=2"
+    )
+    sentence = await refusal_to_start(Server("127.0.0.1", free_port()), "--log-url-file", url)
     assert word in sentence
     assert SECRET not in sentence
 

@@ -88,4 +88,4 @@ async def test_a_killed_target_has_its_memory_back_from_a_sealed_log_across_a_ro
         assert "is sealed with the key 'old'" in line
         assert says in line
     os.chmod(keys, 0o644)
-    assert "can be read by others" in run_to_its_end("--log", log_url, "--log-key-file", str(keys)).stderr
+    assert "can be read by everybody" in run_to_its_end("--log", log_url, "--log-key-file", str(keys)).stderr

@@ -246,14 +246,15 @@ def test_clients_that_vanish_leave_nothing_behind(
 def test_admin_on_the_same_port(scripted: StartScripted, start_interceptor: StartInterceptor) -> None:
     target = scripted(answering(lambda _head: OK))
     interceptor = start_interceptor(target, "--admin", "same")
+    ask = b"%b %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
     with Wire(interceptor) as wire:
-        assert json.loads(wire.ask(ASK % b"/state").content)["state"] == "Active"
+        assert json.loads(wire.ask(ask % (b"GET", b"/state")).content)["state"] == "Active"
         assert wire.ask(ASK % b"/other").content == b"ok"
-        assert b"interceptor_" in wire.ask(ASK % b"/metrics").content
-        assert wire.ask(b"HEAD /healthz HTTP/1.1\r\nHost: a\r\n\r\n", to_head=True).status == 200
-        wire.send(b"POST /state?state=Waiting HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+        assert b"interceptor_" in wire.ask(ask % (b"GET", b"/metrics")).content
+        assert wire.ask(ask % (b"HEAD", b"/healthz"), to_head=True).status == 200
+        wire.send(ask % (b"POST", b"/state?state=Waiting"))
         assert wire.answer().status == 200
-        assert wire.ask(b"POST /state?state=Active HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").status == 200
+        assert wire.ask(ask % (b"POST", b"/state?state=Active")).status == 200
         assert wire.ask(ASK % b"/other").content == b"ok"
 
 
