@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+import kmock
 import kopf
 
 from controller.config import Config
@@ -47,6 +48,9 @@ class Cluster:
     session: aiohttp.ClientSession
     is_real: bool
     _made: int = 0
+
+    def __post_init__(self) -> None:
+        self.tls = self.info.as_ssl_context() if self.is_real else True
 
     async def create(self, kind: str, name: str, content: Object, metadata: Object | None = None) -> Object:
         """Create an object and give it its status, where it has one."""
@@ -103,7 +107,7 @@ class Cluster:
         headers = {"Content-Type": "application/merge-patch+json" if method == "PATCH" else "application/json"}
         async with self.session.request(
             method, self.info.server + path, json=body, headers={**self.info.as_http_headers(), **headers},
-            ssl=self.info.as_ssl_context(),
+            ssl=self.tls,
         ) as answer:  # fmt: skip
             if answer.status == 404 and missing is not None:
                 return missing
@@ -115,7 +119,7 @@ async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float = 10.
     """Ask the API until something holds; it has no event for the effects of others."""
     async with asyncio.timeout(timeout_s):
         while not await condition():  # noqa: ASYNC110 (as said)
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.02)
 
 
 @dataclass
@@ -145,6 +149,24 @@ class Running:
             return self.sample("reconciles_total", kind=kind, result="ok") > done
 
         await until(again)
+
+
+@asynccontextmanager
+async def double() -> AsyncIterator[Cluster]:
+    """A cluster of kmock's, of one's own."""
+    async with kmock.KubernetesEmulator() as emulator, kmock.Server(emulator), aiohttp.ClientSession() as session:
+        declare_resources(emulator)
+        yield Cluster(kopf.ConnectionInfo(server=str(emulator.url).rstrip("/")), session, is_real=False)
+
+
+def declare_resources(emulator: Any) -> None:
+    """Let it answer discovery as an API server does."""
+    verbs = {"get", "list", "watch", "create", "patch", "delete"}
+    # kopf waits until it has seen that there are namespaces.
+    emulator.resources["v1/namespaces"] = {"namespaced": False, "kind": "Namespace", "verbs": verbs}
+    for kind, path in PATHS.items():
+        resource = f"{API_VERSIONS[kind]}/{path.rsplit('/', 1)[-1]}"
+        emulator.resources[resource] = {"namespaced": True, "kind": kind, "verbs": verbs, "subresources": {"status"}}
 
 
 @asynccontextmanager

@@ -1,0 +1,235 @@
+"""The controller killed at every step and started again, and the API server away in between: the same end state."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import kopf
+import pytest
+
+from controller.api import Api
+from controller.errors import ApiError
+from controller.lease import Lease, LeaseLostError
+from controller.metrics import Metrics
+from tests.controller.cluster import (
+    NAMESPACE,
+    ON,
+    Cluster,
+    Running,
+    controlling,
+    deployment,
+    double,
+    service,
+    until,
+)
+
+INTERVAL = {**ON, "crsc.io/checkpoint-interval": "1h"}
+WRITES_MAX = 12
+
+
+class Killer:
+    """Kills a controller with its n-th write: it was sent, and the answer is lost."""
+
+    def __init__(self, running: Running, at_write: int) -> None:
+        self.dead = asyncio.Event()
+        self.writes = 0
+        self._at_write = at_write
+        self._request = running.controller.api._request
+        running.controller.api._request = self._asked  # type: ignore[method-assign]
+
+    async def _asked(self, verb: str, *rest: Any) -> Any:
+        self.writes += 1
+        if self.writes < self._at_write:
+            return await self._request(verb, *rest)
+        if self.writes == self._at_write:
+            with contextlib.suppress(ApiError):
+                await self._request(verb, *rest)
+        self.dead.set()
+        await asyncio.Future[None]()
+        raise AssertionError("it is dead")
+
+    async def until_dead_or(self, condition: Callable[[], Awaitable[bool]]) -> None:
+        """Return when it is dead, or has nothing left to do."""
+        tasks = [asyncio.create_task(until(condition)), asyncio.create_task(self._died())]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+
+    async def _died(self) -> None:
+        await self.dead.wait()
+
+
+class Forwarder:
+    """The way to an API server, which can go away and come back on the same port."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._to = (host, port)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self.port = 0
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._tasks.add(asyncio.get_running_loop().create_task(self._carry(reader, writer)))
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(*self._to)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_copy(reader, back))
+                group.create_task(_copy(there, writer))
+        finally:
+            writer.transport.abort()
+            back.transport.abort()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+    writer.close()
+
+
+async def objects(cluster: Cluster) -> dict[str, Any]:
+    """Return what counts of the cluster."""
+    workload, front = await cluster.get("Deployment", "shop"), await cluster.get("Service", "shop")
+    assert workload is not None
+    assert front is not None
+    return {
+        "template": workload["spec"]["template"],
+        "service": (front["spec"], front["metadata"].get("annotations") or {}),
+        "secrets": [each["data"] for each in await cluster.list("Secret")],
+        "checkpoints": [each["spec"] for each in await cluster.list("Checkpoint")],
+    }
+
+
+async def prepare(cluster: Cluster, annotations: dict[str, str]) -> None:
+    await cluster.create("Deployment", "shop", *deployment(annotations))
+    await cluster.create("Service", "shop", service())
+
+
+def reaches(cluster: Cluster, wanted: dict[str, Any]) -> Callable[[], Awaitable[bool]]:
+    async def there() -> bool:
+        return await objects(cluster) == wanted
+
+    return there
+
+
+async def prepare_for_removal(cluster: Cluster, wanted: dict[str, Any]) -> None:
+    async with controlling(cluster):
+        await until(reaches(cluster, wanted))
+    await cluster.patch("Deployment", "shop", {"metadata": {"annotations": dict.fromkeys(INTERVAL)}})
+
+
+async def end_states() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what an undisturbed controller makes of it: with the annotation, and without it again."""
+    async with double() as cluster:
+        await prepare(cluster, INTERVAL)
+        before = await objects(cluster)
+        async with controlling(cluster) as running:
+            await cluster.said("ServicePointed")
+            await running.looked_at("Deployment", "shop")
+            return await objects(cluster), before
+
+
+@pytest.mark.parametrize("removing", [False, True], ids=["adding", "removing"])
+async def test_killed_at_each_write(removing: bool) -> None:
+    """Killed before write n+1 and after write n are the same to the cluster."""
+    with_sidecar, without = await end_states()
+    assert with_sidecar != without
+    wanted = without if removing else with_sidecar
+    for at_write in range(1, WRITES_MAX):
+        async with double() as cluster:
+            await prepare(cluster, INTERVAL)
+            if removing:
+                await prepare_for_removal(cluster, with_sidecar)
+            async with controlling(cluster) as running:
+                killer = Killer(running, at_write)
+                await killer.until_dead_or(reaches(cluster, wanted))
+            async with controlling(cluster):
+                await until(reaches(cluster, wanted))
+            if not killer.dead.is_set():
+                assert at_write > 3
+                return
+
+
+async def test_lives_of_three_writes_each() -> None:
+    """Killed again and again, it still comes to the end."""
+    wanted, _ = await end_states()
+    async with double() as cluster:
+        await prepare(cluster, INTERVAL)
+        there = reaches(cluster, wanted)
+        for _life in range(WRITES_MAX):
+            async with controlling(cluster) as running:
+                await Killer(running, 3).until_dead_or(there)
+            if await there():
+                return
+        raise AssertionError(await objects(cluster))
+
+
+async def test_the_api_server_goes_away_and_comes_back(cluster: Cluster) -> None:
+    """No crash, and what has changed meanwhile is found."""
+    host, port = cluster.info.server.removeprefix("http://").split(":")
+    way = Forwarder(host, int(port))
+    await way.open()
+    through = Cluster(kopf.ConnectionInfo(server=f"http://127.0.0.1:{way.port}"), cluster.session, is_real=False)
+    await prepare(cluster, {})
+    async with controlling(through) as running:
+        await running.looked_at("Deployment", "shop")
+        await way.close()
+        with pytest.raises(ApiError, match="the API server"):
+            await running.controller.api.create("", "events", NAMESPACE, {})
+        assert running.sample("api_requests_total", verb="create", resource="events", status="0") == 1
+        await cluster.patch("Deployment", "shop", {"metadata": {"annotations": ON}})
+        await way.open()
+        await cluster.said("ServicePointed")
+    await way.close()
+
+
+async def test_one_controller_at_a_time(cluster: Cluster) -> None:
+    now_s = [0.0]
+    api = Api(lambda: cluster.info, Metrics())
+    try:
+        first, second = (Lease(api, NAMESPACE, name, clock=lambda: now_s[0]) for name in ("first", "second"))
+        assert await first._try()
+        assert not await second._try()
+        now_s[0] += 10
+        assert await first._try()
+        now_s[0] += 10
+        assert not await second._try()
+        now_s[0] += 16
+        assert await second._try()
+        assert not await first._try()
+        lease = await cluster.get("Lease", "interceptor-controller")
+        assert lease is not None
+        assert (lease["spec"]["holderIdentity"], lease["spec"]["leaseTransitions"]) == ("second", 2)
+    finally:
+        await api.close()
+
+
+async def test_who_loses_the_lease_ends(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controller.lease.RENEW_S", 0.01)
+    api = Api(lambda: cluster.info, Metrics())
+    try:
+        lease = Lease(api, NAMESPACE, "first")
+        await lease.acquire()
+        await cluster.patch(
+            "Lease", "interceptor-controller", {"spec": {"holderIdentity": "second", "renewTime": "now"}}
+        )
+        with pytest.raises(LeaseLostError, match="another controller"):
+            await lease.renew()
+    finally:
+        await api.close()
