@@ -27,7 +27,8 @@ from tests.controller.cluster import (
 )
 
 INTERVAL = {**ON, "crsc.io/checkpoint-interval": "1h"}
-WRITES_MAX = 12
+# The template, the Service, the Secret, the Checkpoint and its status.
+WRITES_MAX = 6
 
 
 class Killer:
@@ -40,13 +41,14 @@ class Killer:
         self._request = running.controller.api._request
         running.controller.api._request = self._asked  # type: ignore[method-assign]
 
-    async def _asked(self, verb: str, *rest: Any) -> Any:
-        self.writes += 1
+    async def _asked(self, verb: str, group: str, resource: str, *rest: Any) -> Any:
+        # An Event changes nothing: killed with it is killed after the write before.
+        self.writes += resource != "events"
         if self.writes < self._at_write:
-            return await self._request(verb, *rest)
-        if self.writes == self._at_write:
+            return await self._request(verb, group, resource, *rest)
+        if self.writes == self._at_write and resource != "events":
             with contextlib.suppress(ApiError):
-                await self._request(verb, *rest)
+                await self._request(verb, group, resource, *rest)
         self.dead.set()
         await asyncio.Future[None]()
         raise AssertionError("it is dead")
@@ -166,15 +168,15 @@ async def test_killed_at_each_write(removing: bool) -> None:
                 return
 
 
-async def test_lives_of_three_writes_each() -> None:
+async def test_lives_of_two_writes_each() -> None:
     """Killed again and again, it still comes to the end."""
     wanted, _ = await end_states()
     async with double() as cluster:
         await prepare(cluster, INTERVAL)
         there = reaches(cluster, wanted)
-        for _life in range(WRITES_MAX):
+        for _life in range(3 * WRITES_MAX):
             async with controlling(cluster) as running:
-                await Killer(running, 3).until_dead_or(there)
+                await Killer(running, 2).until_dead_or(there)
             if await there():
                 return
         raise AssertionError(await objects(cluster))
