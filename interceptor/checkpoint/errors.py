@@ -27,3 +27,7 @@ class RestoreFailedError(InterceptorError):
 
 class NoSuchCheckpointError(InterceptorError):
     """The catalogue holds no checkpoint of this id."""
+
+
+class ImageError(InterceptorError):
+    """No image was built of a checkpoint."""

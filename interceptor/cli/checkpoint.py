@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from interceptor.cli.build_image import build_image_command
 from interceptor.cli.control import Control, admin_options
 
 # Draining, taking the state and storing it have limits of their own.
@@ -31,6 +32,9 @@ def checkpoint_command(context: click.Context, /, show_list: bool, **reach: Any)
         click.echo(_line(entry))
     if not entries:
         click.echo("no checkpoints")
+
+
+checkpoint_command.add_command(build_image_command)
 
 
 @checkpoint_command.command("show")

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib.util
+import io
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,7 +25,25 @@ from typing import Any
 
 from tests.checkpoint.registry import Registry
 
-PARTS = Path(__file__).parents[2] / ".containerd"
+ROOT = Path(__file__).parents[2]
+PARTS = ROOT / ".containerd"
+GATEWAY = "10.213.7.1"
+"""Where a Pod reaches this machine."""
+
+# The example without uvloop, which the image's Python has not.
+COUNTER = """
+import asyncio, sys
+sys.path.insert(0, "/srv")
+from bench.counter.application import Application
+from bench.counter.server import listen
+from bench.counter.state import Counters
+
+async def serve():
+    server = await listen(Application(Counters(journal=True)), "0.0.0.0", 8000)
+    await server.serve_forever()
+
+asyncio.run(serve())
+"""
 START_S = 20.0
 CALL_S = 60.0
 
@@ -75,9 +96,11 @@ def missing() -> str | None:
         return "containerd needs root"
     if not (PARTS / "complete").exists():
         return "no containerd: run `make containerd`"
-    try:
-        import grpc_tools  # noqa: F401, PLC0415
-    except ImportError:
+    if shutil.which("iptables-restore") is None:
+        return "no iptables, which CRIU locks the network with"
+    if subprocess.run(["unshare", "--mount", "--net", "true"], capture_output=True, timeout=CALL_S).returncode:
+        return "this machine lets nobody make namespaces"
+    if importlib.util.find_spec("grpc_tools") is None:
         return "no grpcio-tools: install the extra `dev`"
     return None
 
@@ -193,7 +216,7 @@ class Containerd:
 def running_containerd(registry: Registry) -> Iterator[Containerd]:
     """A containerd in a folder of its own; its path is short, because sockets are in it."""
     root = Path(tempfile.mkdtemp(prefix="cd", dir="/tmp"))
-    write_base_image(root / "base", PARTS / "rootfs.tar")
+    write_base_image(root / "base")
     registry.images["base"] = root / "base"
     made = Containerd(root, f"{registry.host}/base:1")
     try:
@@ -204,8 +227,8 @@ def running_containerd(registry: Registry) -> Iterator[Containerd]:
         shutil.rmtree(root, ignore_errors=True)
 
 
-def write_base_image(layout: Path, rootfs: Path) -> None:
-    """Write an OCI layout with the Python of `rootfs`, which sleeps unless a container says otherwise."""
+def write_base_image(layout: Path) -> None:
+    """Write an OCI layout: a Python, which sleeps unless a container says otherwise, and in /srv the example."""
     blobs = layout / "blobs" / "sha256"
     blobs.mkdir(parents=True)
 
@@ -214,8 +237,8 @@ def write_base_image(layout: Path, rootfs: Path) -> None:
         (blobs / digest).write_bytes(content)
         return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": f"sha256:{digest}", "size": len(content)}
 
-    plain = rootfs.read_bytes()
-    layer = blob("layer.v1.tar+gzip", gzip.compress(plain, 1))
+    plain = [(PARTS / "rootfs.tar").read_bytes(), _example()]
+    layers = [blob("layer.v1.tar+gzip", gzip.compress(layer, 1)) for layer in plain]
     config = {
         "architecture": {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine],
         "os": "linux",
@@ -223,22 +246,29 @@ def write_base_image(layout: Path, rootfs: Path) -> None:
             "Entrypoint": ["/usr/bin/python3", "-c", "import signal; signal.pause()"],
             "Env": ["PATH=/usr/bin:/bin"],
         },
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(plain).hexdigest()}"]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in plain]},
     }
     manifest = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": blob("config.v1+json", json.dumps(config).encode()),
-        "layers": [layer],
+        "layers": layers,
     }
     described = blob("manifest.v1+json", json.dumps(manifest).encode())
     (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [described]}))
 
 
+def _example() -> bytes:
+    """Return a layer with the example application."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        for source in [ROOT / "bench" / "__init__.py", *sorted((ROOT / "bench" / "counter").glob("*.py"))]:
+            tar.add(source, f"srv/{source.relative_to(ROOT)}")
+    return content.getvalue()
+
+
 def _stubs(folder: Path) -> tuple[Any, Any]:
     """Return the CRI's messages and services, made from its definition."""
-    import importlib  # noqa: PLC0415
-
     folder.mkdir()
     subprocess.run(
         [sys.executable, "-m", "grpc_tools.protoc", f"-I{PARTS}", f"--python_out={folder}",

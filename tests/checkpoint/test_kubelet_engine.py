@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import io
+import json
 import tarfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,29 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
 from interceptor.checkpoint.kubelet_options import KubeletOptions
 from interceptor.checkpoint.options import CheckpointOptions
+from interceptor.cli.main import cli
 from interceptor.errors import ConfigurationError
 from interceptor.limits import Limits
 from interceptor.retention import Retention
 from interceptor.target.open_connections import OpenConnections
 from tests.certificates import Authority
+from tests.checkpoint.archives import NEEDED, write_archive
 from tests.checkpoint.kubelet_double import TOKEN, KubeletDouble, RuntimeRefusesError, running_kubelet
 from tests.interceptor.fakes import until
 from tests.interceptor.running import Running, running
 from tests.interceptor.target import Connection
 
 SEGMENTS = {"segment_bytes_max": 1}
-NEEDED = ("config.dump", "spec.dump", "checkpoint/inventory.img")
-
-
-def write_archive(path: Path, names: tuple[str, ...] = NEEDED) -> None:
-    with tarfile.open(path, "w") as tar:
-        for name in names:
-            member = tarfile.TarInfo(name)
-            member.size = 5
-            tar.addfile(member, io.BytesIO(b"state"))
 
 
 @dataclass
@@ -219,3 +213,44 @@ async def test_an_incarnation_from_another_image_is_not_taken_for_restored(tmp_p
             assert [path for asked in at.target.asked for path in asked] == ["GET /2"]
             again = await at.control("POST", "/reproject?from=1")
             assert again.status == 409
+
+
+async def test_an_image_is_built_of_what_this_engine_took(tmp_path: Path) -> None:
+    archive = tmp_path / "archive.tar"
+    write_archive(archive)
+
+    async def build(at: Running, checkpoint_id: str, *words: str) -> Result:
+        command = [
+            "checkpoint",
+            "build-image",
+            checkpoint_id,
+            "--archive",
+            str(archive),
+            "--admin",
+            str(at.admin.address),
+        ]
+        return await asyncio.to_thread(CliRunner().invoke, cli, [*command, *words])
+
+    async with a_node(tmp_path) as node, checkpointing(tmp_path, node.options) as at:
+        await at.send("/1", "/2")
+        await at.control("POST", "/checkpoint")
+        output = tmp_path / "image"
+        done = await build(at, "kubelet-1", "--tag", "registry/shop/app:7", "--output", str(output))
+        assert done.exit_code == 0, done.output
+        assert "--restored-checkpoint kubelet-1 (version 2)" in done.output
+        annotations = json.loads((output / "index.json").read_bytes())["annotations"]
+        assert annotations["crsc.io/checkpoint-version"] == "2"
+        assert annotations["crsc.io/log"].endswith(f"{tmp_path}/log")
+        assert annotations["org.criu.checkpoint.container.name"] == "app"
+        for checkpoint_id, words, reason in (
+            ("kubelet-1", ("--tag", "registry/shop/app:7", "--output", str(output)), "is there already"),
+            ("kubelet-1", ("--tag", "Not A Name"), "no name of an image"),
+            ("kubelet-9", ("--tag", "app"), "no checkpoint kubelet-9"),
+        ):
+            refused = await build(at, checkpoint_id, *words)
+            assert (refused.exit_code, reason in str(refused.exception)) == (1, True), refused.exception
+    (tmp_path / "other").mkdir()
+    async with checkpointing(tmp_path / "other", CheckpointOptions()) as at:
+        await at.control("POST", "/checkpoint")
+        refused = await build(at, "mark-1", "--tag", "app")
+        assert "only kubelet leaves such archives" in str(refused.exception)
