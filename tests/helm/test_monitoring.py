@@ -94,14 +94,51 @@ def test_prometheus_is_led_to_the_admin_port_with_the_token(chart: Chart) -> Non
     ]
 
 
-def test_a_real_promtool_accepts_the_alerts(chart: Chart, tmp_path: Path) -> None:
+# What the sidecar shows, minute by minute, and the alerts that follow after so many minutes.
+SITUATIONS = {
+    "all is well": ({"state=active": "1+0x9", "held": "0+0x9", "age": "0+60x9", "last": "7+0x9"}, 5, set()),
+    "the application is away": ({"state=awaiting": "1+0x9"}, 2, {"InterceptorTargetDown"}),
+    "the hold queue fills": ({"held": "0 70 90"}, 2, {"InterceptorHoldQueueFilling"}),
+    "events without a checkpoint": ({"taken": "0+0x19", "last": "9+0x19"}, 6, {"InterceptorCheckpointOld"}),
+    "a replay diverged": ({"diverged": "0 0 3"}, 2, {"InterceptorDivergence"}),
+}
+SERIES = {
+    "state=active": ("interceptor_state", ',state="active"'),
+    "state=awaiting": ("interceptor_state", ',state="awaiting"'),
+    "held": ("interceptor_held_requests", ""), "age": ("interceptor_checkpoint_timestamp_seconds", ""),
+    "taken": ("interceptor_checkpoint_timestamp_seconds", ""), "last": ("interceptor_version", ',stage="last"'),
+    "diverged": ("interceptor_divergences_total", ""),
+}  # fmt: skip
+CONSTANT = {
+    ("up", ""): "1+0x19",
+    ("interceptor_limit", ',limit="hold_requests_max"'): "100+0x19",
+    ("interceptor_version", ',stage="checkpoint"'): "7+0x19",
+}
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_a_real_promtool_sees_the_alert_that_fits(chart: Chart, tmp_path: Path, situation: str) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not here (Debian's package prometheus)")
-    file = tmp_path / "rules.yaml"
-    file.write_text(yaml.safe_dump({"groups": only(chart.render(*MONITORED), "PrometheusRule")["spec"]["groups"]}))
+    shown, minutes, expected = SITUATIONS[situation]
+    of = 'namespace="shop",service="demo-interceptor-metrics",pod="a"'
+    series = [(SERIES[name], values) for name, values in shown.items()] + list(CONSTANT.items())
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "all", "rules": alerts(chart)}]}))
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": f"{name}{{{of}{labels}}}", "values": values} for (name, labels), values in series],
+        "promql_expr_test": [
+            {
+                "expr": 'count by (alertname) (ALERTS{alertstate="firing"})',
+                "eval_time": f"{minutes}m",
+                "exp_samples": [{"labels": f'{{alertname="{name}"}}', "value": 1} for name in sorted(expected)],
+            }
+        ],
+    }
+    file = tmp_path / "test.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [test]}))
     done = subprocess.run(
-        [promtool, "check", "rules", str(file)], capture_output=True, text=True, timeout=60, check=False
+        [promtool, "test", "rules", str(file)], capture_output=True, text=True, timeout=60, check=False
     )
-    assert done.returncode == 0, done.stderr
-    assert "13 rules found" in done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -53,7 +53,32 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- default (printf "%s-admin" (include "interceptor-chart.fullname" .)) .Values.admin.existingSecret -}}
 {{- end -}}
 
-{{/* The controller's scope: metrics of both modes have a Service of their own. */}}
+{{- define "interceptor-chart.keySecretName" -}}
+{{- default (printf "%s-key" (include "interceptor-chart.fullname" .)) .Values.controller.existingSecret -}}
+{{- end -}}
+
+{{/* Metrics of both modes have a Service of their own. */}}
 {{- define "interceptor-chart.metricsName" -}}
 {{- printf "%s-metrics" (include "interceptor-chart.fullname" .) -}}
+{{- end -}}
+
+{{/*
+A Secret with one random value, which stays over upgrades.  Takes the root, the Secret's name, and the value's key.
+Without a cluster (`helm template`) it is another one each time: name a Secret of your own there.
+*/}}
+{{- define "interceptor-chart.randomSecret" -}}
+{{- $value := randAlphaNum 40 | b64enc -}}
+{{- with lookup "v1" "Secret" .root.Release.Namespace .name -}}
+{{- $value = default $value (index (default dict .data) $.key) -}}
+{{- end -}}
+apiVersion: v1
+kind: Secret
+metadata:
+  name: {{ .name }}
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- include "interceptor-chart.labels" .root | nindent 4 }}
+type: Opaque
+data:
+  {{ .key }}: {{ $value }}
 {{- end -}}

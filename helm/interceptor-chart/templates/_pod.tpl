@@ -66,6 +66,7 @@ spec:
   secret:
     secretName: {{ .Values.log.postgresql.existingSecret }}
     defaultMode: 0440
+    optional: false
     items:
       - key: {{ .Values.log.postgresql.key }}
         path: url
@@ -74,6 +75,7 @@ spec:
   secret:
     secretName: {{ include "interceptor-chart.tokenSecretName" . }}
     defaultMode: 0440
+    optional: false
     items:
       - key: {{ .Values.admin.key }}
         path: token
