@@ -45,6 +45,11 @@ def test_every_option_is_within_reach(chart: Chart, tmp_path: Path) -> None:
             assert (list(got) if isinstance(got, tuple) else str(got) if isinstance(value, str) else got) == value, name
 
 
+def test_control_is_where_compatibility_asks_for_it(chart: Chart) -> None:
+    options = parse(container(pod_spec(chart.render("options.compat=true")), "interceptor")["args"])
+    assert (options["admin"], options["compat"], options["admin_token_file"]) == ("same", True, None)
+
+
 def test_large_numbers_stay_whole_and_nothing_is_expanded(chart: Chart) -> None:
     arguments = container(
         pod_spec(chart.render("options.body-bytes-max=1073741824", "options.app-version=$(HOME)")), "interceptor"

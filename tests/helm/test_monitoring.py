@@ -85,6 +85,8 @@ def test_prometheus_is_led_to_the_admin_port_with_the_token(chart: Chart) -> Non
         <= only(objects, "Service", "interceptor")["metadata"]["labels"].items()
     )
     (endpoint,) = monitor["spec"]["endpoints"]
+    (port,) = service["spec"]["ports"]
+    assert (port["name"], port["targetPort"]) == (endpoint["port"], "admin")
     assert endpoint["authorization"]["credentials"] == {
         "name": only(objects, "Secret")["metadata"]["name"],
         "key": "token",

@@ -40,6 +40,7 @@ MODES = {
         "interceptor.volumeMounts[0].mountPath=/keys", "admin.existingSecret=token", "serviceAccount.create=false",
         "interceptor.env[0].name=PGPASSWORD", "interceptor.env[0].value=secret",
     ),
+    "the prototype's controllers": ("options.compat=true", "serviceMonitor.enabled=true"),
     "controller": ("mode=controller", "serviceMonitor.enabled=true", "controller.namespaces={shop}"),
 }  # fmt: skip
 
@@ -130,6 +131,15 @@ def test_the_admin_port_is_for_the_controller_and_prometheus(chart: Chart) -> No
     ]
     controller = only(chart.render("mode=controller"), "Deployment")["spec"]["template"]["metadata"]["labels"]
     assert peers["admin"][0]["podSelector"]["matchLabels"].items() <= controller.items()
+
+
+def test_the_prototypes_controllers_find_control_on_the_clients_port(chart: Chart) -> None:
+    objects = chart.render(*MODES["the prototype's controllers"])
+    sidecar = container(pod_spec(objects), "interceptor")
+    assert {"--admin=same", "--compat"} <= set(sidecar["args"])
+    assert sidecar["readinessProbe"]["httpGet"]["port"] == "http"
+    assert only(objects, "Service", "-metrics")["spec"]["ports"][0]["targetPort"] == "http"
+    assert not [each for each in objects if each["kind"] == "Secret"]
 
 
 def test_the_old_pod_leaves_the_log_before_the_new_one_takes_it(chart: Chart) -> None:

@@ -21,8 +21,13 @@ file:///var/lib/interceptor/log
 - run
 - {{ printf "--target=http://127.0.0.1:%d" (int .Values.application.port) | quote }}
 - --listen=0.0.0.0:8001
+{{- if .Values.options.compat }}
+# The prototype's controllers know no other port, and no token.
+- --admin=same
+{{- else }}
 - {{ printf "--admin=0.0.0.0:%d" (int .Values.admin.port) | quote }}
 - --admin-token-file=/etc/interceptor/admin/token
+{{- end }}
 {{- if eq .Values.log.type "postgresql" }}
 - --log-url-file=/etc/interceptor/log/url
 {{- else }}

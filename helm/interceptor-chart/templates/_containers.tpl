@@ -18,15 +18,17 @@
     - name: http
       containerPort: 8001
       protocol: TCP
+    {{- if not .Values.options.compat }}
     - name: admin
       containerPort: {{ int .Values.admin.port }}
       protocol: TCP
+    {{- end }}
   # The Pod is ready while requests can be held, so it stays in its Services while the application is away.
   readinessProbe:
     httpGet:
       path: /readyz
-      port: admin
-      scheme: {{ hasKey .Values.options "admin-tls-cert" | ternary "HTTPS" "HTTP" }}
+      port: {{ include "interceptor-chart.adminPortName" . }}
+      scheme: {{ include "interceptor-chart.adminScheme" . | upper }}
     periodSeconds: 2
     timeoutSeconds: 2
     failureThreshold: 3
@@ -39,9 +41,11 @@
   securityContext:
     {{- toYaml .Values.interceptor.securityContext | nindent 4 }}
   volumeMounts:
+    {{- if not .Values.options.compat }}
     - name: admin-token
       mountPath: /etc/interceptor/admin
       readOnly: true
+    {{- end }}
     {{- if eq .Values.log.type "postgresql" }}
     - name: log-url
       mountPath: /etc/interceptor/log

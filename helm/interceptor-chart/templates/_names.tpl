@@ -53,6 +53,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- default (printf "%s-admin" (include "interceptor-chart.fullname" .)) .Values.admin.existingSecret -}}
 {{- end -}}
 
+{{/* Where control is: with `options.compat` on the clients' port. */}}
+{{- define "interceptor-chart.adminPortName" -}}
+{{- default false .Values.options.compat | ternary "http" "admin" -}}
+{{- end -}}
+
+{{- define "interceptor-chart.adminScheme" -}}
+{{- hasKey .Values.options (default false .Values.options.compat | ternary "tls-cert" "admin-tls-cert") | ternary "https" "http" -}}
+{{- end -}}
+
 {{- define "interceptor-chart.keySecretName" -}}
 {{- default (printf "%s-key" (include "interceptor-chart.fullname" .)) .Values.controller.existingSecret -}}
 {{- end -}}

@@ -71,6 +71,7 @@ spec:
       - key: {{ .Values.log.postgresql.key }}
         path: url
 {{- end }}
+{{- if not .Values.options.compat }}
 - name: admin-token
   secret:
     secretName: {{ include "interceptor-chart.tokenSecretName" . }}
@@ -79,6 +80,7 @@ spec:
     items:
       - key: {{ .Values.admin.key }}
         path: token
+{{- end }}
 # Twice what answers may take there, since at this size the kubelet evicts the Pod.
 - name: spool
   emptyDir:
