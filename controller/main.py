@@ -91,7 +91,9 @@ async def _lead(config: Config, controller: Controller, lease_namespace: str | N
             await lease.acquire()
             group.create_task(lease.renew())
         group.create_task(controller.queue.run())
+        # kopf takes the signals over, and returns after one.
         await operate(config, controller, stop)
+        stop.set()
 
 
 async def operate(config: Config, controller: Controller, stop: asyncio.Event) -> None:
@@ -158,3 +160,7 @@ def own_namespace() -> str:
         return NAMESPACE_FILE.read_text().strip()
     except OSError:
         raise click.BadParameter("--lease-namespace is needed outside of a Pod (or --no-lease)") from None
+
+
+if __name__ == "__main__":
+    main()
