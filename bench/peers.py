@@ -58,11 +58,13 @@ http {{
 
 
 def haproxy_command(target_port: int, listen_port: int, directory: Path) -> list[str]:
-    """HAProxy with one thread. It computes what it needs of descriptors; more clients than that wait at the door."""
+    """HAProxy with one thread. By default it closes idle upstream connections from a quarter of its descriptors on."""
     configuration = directory / "haproxy.cfg"
     configuration.write_text(
         f"""global
   nbthread 1
+  tune.pool-low-fd-ratio 100
+  tune.pool-high-fd-ratio 100
 defaults
   mode http
   timeout connect 5s

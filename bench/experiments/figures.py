@@ -44,6 +44,12 @@ def _draw_latency(rows: Rows, directory: Path) -> None:
         panels[0].plot([50], [p95_ms], **THESIS_MARK)
         panels[0].annotate(f"thesis: {name}", (50, p95_ms), xytext=(9, 0), textcoords="offset points", fontsize=8,
                            va="center", color=THESIS_MARK["color"])  # fmt: skip
+    for row, (name, (low, high)) in enumerate(thesis.SATURATION_CLIENTS.items()):
+        height = 0.03 + 0.045 * row
+        panels[0].plot([low, high], [height] * 2, color=THESIS_MARK["color"], marker="|", linewidth=1.2,
+                       transform=panels[0].get_xaxis_transform())  # fmt: skip
+        panels[0].annotate(f"thesis: {name} saturates ", (low, height), xycoords=panels[0].get_xaxis_transform(),
+                           fontsize=8, ha="right", va="center", color=THESIS_MARK["color"])  # fmt: skip
     numbers = sorted({row["clients"] for row in rows})
     for panel, (title, subjects) in zip(panels, _PANELS.items(), strict=True):
         panel.set(xscale="log", yscale="log", xlabel="clients, each sending its next request at once")

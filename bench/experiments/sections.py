@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.cost import Plan, measure_cost
-from bench.experiments import figures, growth, memory, recovery, sweep, syscalls, tables
+from bench.experiments import figures, growth, memory, recovery, sweep, syscalls, tables, thesis
 from bench.report import summarise
 from bench.users import run as users
 
@@ -73,7 +73,8 @@ def _recovery(scale: Scale, directory: Path, progress: Progress) -> Data:
 
 def _recovery_text(data: Data) -> str:
     missing = "".join(f"\nNot measured, `{way}`: {reason}.\n" for way, reason in data["missing"].items())
-    return tables.recovery_table(data["rows"]) + "\n" + missing
+    before = f"\n{thesis.MEASURED_ELSEWHERE.capitalize()}, took about {thesis.DETECTION_S:g} s to detect a failure.\n"
+    return tables.recovery_table(data["rows"]) + "\n" + before + missing
 
 
 def _syscalls(scale: Scale, directory: Path, progress: Progress) -> Data:
