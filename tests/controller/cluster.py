@@ -1,7 +1,6 @@
-"""A Kubernetes API to test against, and a real controller in this process before it.
+"""A Kubernetes API to test against (kmock's), and a real controller in this process before it.
 
-The API is kmock's, or, where KUBEBUILDER_ASSETS names a folder with kube-apiserver and etcd (the convention of
-setup-envtest), the real one.  Tests speak to both over HTTP.
+Tests speak to the API over HTTP only, as users do.
 """
 
 from __future__ import annotations
@@ -46,23 +45,16 @@ class Cluster:
 
     info: kopf.ConnectionInfo
     session: aiohttp.ClientSession
-    is_real: bool
     _made: int = 0
-
-    def __post_init__(self) -> None:
-        self.tls = self.info.as_ssl_context() if self.is_real else True
 
     async def create(self, kind: str, name: str, content: Object, metadata: Object | None = None) -> Object:
         """Create an object and give it its status, where it has one."""
         given = {"name": name, "namespace": NAMESPACE, **(metadata or {})}
-        if not self.is_real:
-            self._made += 1
-            given |= {"uid": f"uid-{self._made}", "resourceVersion": str(self._made), "generation": 1}
+        # The double does not set what an API server sets.
+        self._made += 1
+        given |= {"uid": f"uid-{self._made}", "resourceVersion": str(self._made), "generation": 1}
         body = {"apiVersion": API_VERSIONS[kind], "kind": kind, "metadata": given, **content}
-        made = await self._ask("POST", PATHS[kind].format(NAMESPACE), body)
-        if self.is_real and "status" in content:
-            made = await self.set_status(kind, name, content["status"])
-        return made
+        return await self._ask("POST", PATHS[kind].format(NAMESPACE), body)
 
     async def get(self, kind: str, name: str) -> Object | None:
         """Return an object, None if there is none."""
@@ -107,7 +99,6 @@ class Cluster:
         headers = {"Content-Type": "application/merge-patch+json" if method == "PATCH" else "application/json"}
         async with self.session.request(
             method, self.info.server + path, json=body, headers={**self.info.as_http_headers(), **headers},
-            ssl=self.tls,
         ) as answer:  # fmt: skip
             if answer.status == 404 and missing is not None:
                 return missing
@@ -156,7 +147,7 @@ async def double() -> AsyncIterator[Cluster]:
     """A cluster of kmock's, of one's own."""
     async with kmock.KubernetesEmulator() as emulator, kmock.Server(emulator), aiohttp.ClientSession() as session:
         declare_resources(emulator)
-        yield Cluster(kopf.ConnectionInfo(server=str(emulator.url).rstrip("/")), session, is_real=False)
+        yield Cluster(kopf.ConnectionInfo(server=str(emulator.url).rstrip("/")), session)
 
 
 def declare_resources(emulator: Any) -> None:

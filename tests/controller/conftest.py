@@ -19,4 +19,4 @@ async def cluster(kmock: Any) -> AsyncIterator[Cluster]:
     """A cluster without objects."""
     declare_resources(kmock)
     async with aiohttp.ClientSession() as session:
-        yield Cluster(kopf.ConnectionInfo(server=str(kmock.url).rstrip("/")), session, is_real=False)
+        yield Cluster(kopf.ConnectionInfo(server=str(kmock.url).rstrip("/")), session)

@@ -187,7 +187,7 @@ async def test_the_api_server_goes_away_and_comes_back(cluster: Cluster) -> None
     host, port = cluster.info.server.removeprefix("http://").split(":")
     way = Forwarder(host, int(port))
     await way.open()
-    through = Cluster(kopf.ConnectionInfo(server=f"http://127.0.0.1:{way.port}"), cluster.session, is_real=False)
+    through = Cluster(kopf.ConnectionInfo(server=f"http://127.0.0.1:{way.port}"), cluster.session)
     await prepare(cluster, {})
     async with controlling(through) as running:
         await running.looked_at("Deployment", "shop")
