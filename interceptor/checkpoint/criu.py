@@ -9,7 +9,8 @@ output goes through pipes of ours (`target.output_relay`), and the kernel refuse
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from interceptor.address import TargetAddress
@@ -17,6 +18,7 @@ from interceptor.checkpoint.artefacts import DIRECTORY_MODE, Draft
 from interceptor.checkpoint.blackout import Blackout
 from interceptor.checkpoint.checkpoint import Checkpoint
 from interceptor.checkpoint.criu_command import Criu, CriuFailedError, process_ids
+from interceptor.checkpoint.criu_dump import PreparedDump
 from interceptor.checkpoint.engine import Captured, EngineContext, Finish
 from interceptor.checkpoint.errors import CheckpointError, EngineUnusableError, RestoreRefusedError
 from interceptor.target.child_process import Spawning
@@ -25,8 +27,6 @@ from interceptor.target.subreaper import become_subreaper, end_children, name_of
 from interceptor.target.supervisor import Supervisor
 from interceptor.target.without_io_uring import refuse_io_uring
 from storage_backends.backend import Fact
-
-logger = logging.getLogger(__name__)
 
 _STDOUT_FD, _STDERR_FD = 1, 2
 _CAP_SYS_ADMIN = 21
@@ -62,6 +62,7 @@ class CriuEngine:
         self._counters = context.counters
         self._criu = Criu(context.options.criu_binary)
         self._relays: dict[str, OutputRelay] = {}
+        self._dump: PreparedDump | None = None
 
     async def probe(self) -> None:
         """Check the program and our rights, and say how the target is to be started."""
@@ -77,28 +78,36 @@ class CriuEngine:
             self._relays["stdout"].write_fd, self._relays["stderr"].write_fd, refuse_io_uring()
         )
 
+    @contextlib.asynccontextmanager
+    async def prepared(self, draft: Draft) -> AsyncIterator[None]:
+        """Start criu, which waits until `checkpoint`."""
+        await asyncio.to_thread(draft.path.mkdir, DIRECTORY_MODE)
+        async with PreparedDump(self._criu, self._pid(), draft.path) as dump:
+            self._dump = dump
+            try:
+                yield
+            finally:
+                self._dump = None
+
     async def checkpoint(self, draft: Draft, blackout: Blackout) -> Finish:
         """Dump the tree of processes into the draft, a directory.  Raises CheckpointError and OSError."""
-        pid = self._supervisor.pid
-        if pid is None:
-            raise CheckpointError("the target does not run: there is nothing to checkpoint")
-        await asyncio.to_thread(draft.path.mkdir, DIRECTORY_MODE)
+        dump, pid = self._dump, self._pid()
+        if dump is None or dump.pid != pid:
+            raise CheckpointError("the target was replaced while its dump was prepared")
         try:
-            await self._criu.dump(pid, draft.path)
+            await dump.run()
         except CriuFailedError as error:
             raise CheckpointError(f"criu can't dump process {pid}: {error}") from error
-        size_bytes = await asyncio.to_thread(_size_bytes, draft.path)
-        if size_bytes > self._limits.checkpoint_bytes_max:
-            self._counters.limits_reached["checkpoint_bytes_max"] += 1
-            raise CheckpointError(
-                f"the images have {size_bytes} bytes, more than {self._limits.checkpoint_bytes_max} "
-                "(checkpoint_bytes_max)"
-            )
-        processes, _ = process_ids(draft.path)
         output: dict[str, Fact] = {name: relay.name for name, relay in self._relays.items()}
-        count = len(processes)
 
         async def finish() -> Captured:
+            size_bytes, count = await asyncio.to_thread(_measure, draft.path)
+            if size_bytes > self._limits.checkpoint_bytes_max:
+                self._counters.limits_reached["checkpoint_bytes_max"] += 1
+                raise CheckpointError(
+                    f"the images have {size_bytes} bytes, more than {self._limits.checkpoint_bytes_max} "
+                    "(checkpoint_bytes_max)"
+                )
             return Captured(detail={"criu": self._criu.version, "pid": pid, "processes": count, "output": output})
 
         return finish
@@ -135,6 +144,12 @@ class CriuEngine:
     def describe(self) -> dict[str, Fact]:
         return {"criu": self._criu.version, "binary": self._criu.binary}
 
+    def _pid(self) -> int:
+        pid = self._supervisor.pid
+        if pid is None:
+            raise CheckpointError("the target does not run: there is nothing to checkpoint")
+        return pid
+
     def _inherited(self, checkpoint: Checkpoint) -> dict[str, int]:
         """Return what the images call our pipes, and the descriptors that they are today."""
         output = checkpoint.detail.get("output")
@@ -147,8 +162,9 @@ class CriuEngine:
                 raise RestoreRefusedError(f"it needs the process id {each}, which {name_of(each)} has now")
 
 
-def _size_bytes(images: Path) -> int:
-    return sum(each.stat().st_size for each in images.iterdir())
+def _measure(images: Path) -> tuple[int, int]:
+    """Return bytes and number of processes."""
+    return sum(each.stat().st_size for each in images.iterdir()), len(process_ids(images)[0])
 
 
 def _has_capability(number: int) -> bool:

@@ -7,10 +7,12 @@ same processes from such images, with the same process ids.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import shutil
 import tempfile
+from asyncio.subprocess import Process
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from interceptor.target.child_process import die_with
 
 VERSION_MIN = (4, 0)
 _CHECK_TIMEOUT_S = 20.0
-_WORK_PREFIX = "interceptor-criu-"
+WORK_PREFIX = "interceptor-criu-"
 _LOG_NAME, _PID_NAME = "criu.log", "pid"
 _VERSION = re.compile(r"Version:\s*(\d+)\.(\d+)(?:\.\d+)?")
 _ERROR_LINE = re.compile(r"(?:\([\d.]+\)\s*)?(?:\d+:\s*)?Error \([^)]*\):\s*(.*)")
@@ -63,13 +65,12 @@ class Criu:
         if code != 0:
             raise EngineUnusableError(f"--checkpoint-engine criu: `{path} check` says: {_errors(said) or said.strip()}")
 
-    async def dump(self, pid: int, images: Path) -> None:
-        """Write the tree of processes below and with `pid` into `images`; it goes on as it was.
+    async def start_dump(self, pid: int, images: Path, work: str, options: Sequence[str]) -> Process:
+        """Begin to write the tree of processes below and with `pid` into `images`; they go on as they were.
 
-        Raises CriuFailedError and OSError.  When cancelled, the processes go on as well.
+        `work` is a directory for what is no image.  Raises OSError.
         """
-        with tempfile.TemporaryDirectory(prefix=_WORK_PREFIX) as work:
-            await self._run("dump", ["--tree", str(pid), *_DUMP], images, work, ())
+        return await self._start("dump", ["--tree", str(pid), *_DUMP, *options], images, work, ())
 
     async def restore(self, images: Path, inherited: Mapping[str, int]) -> int:
         """Make the processes of `images` as our children; return the id of the first.
@@ -80,28 +81,31 @@ class Criu:
         options = [*_RESTORE, "--pidfile", _PID_NAME]
         for name, fd in inherited.items():
             options += ["--inherit-fd", f"fd[{fd}]:{name}"]
-        with tempfile.TemporaryDirectory(prefix=_WORK_PREFIX) as work:
-            await self._run("restore", options, images, work, tuple(inherited.values()))
+        with tempfile.TemporaryDirectory(prefix=WORK_PREFIX) as work:
+            process = await self._start("restore", options, images, work, tuple(inherited.values()))
+            await self.finish(process, work)
             return int(_content(work, _PID_NAME))
 
-    async def _run(
+    async def finish(self, process: Process, work: str) -> None:
+        """Wait for its end; when cancelled, it is killed.  Raises CriuFailedError."""
+        try:
+            code = await process.wait()
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            raise
+        if code != 0:
+            raise CriuFailedError(_errors(_content(work, _LOG_NAME)) or f"criu has ended with {code} and says nothing")
+
+    async def _start(
         self, action: str, options: Sequence[str], images: Path, work: str, pass_fds: tuple[int, ...]
-    ) -> None:
-        """Run it; what it writes beside the images goes to `work`."""
-        process = await asyncio.create_subprocess_exec(
+    ) -> Process:
+        return await asyncio.create_subprocess_exec(
             self.binary, action, "--images-dir", str(images), "--work-dir", work, *_BOTH, *options,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
             pass_fds=pass_fds, preexec_fn=die_with(os.getpid()),
         )  # fmt: skip
-        try:
-            code = await process.wait()
-        except BaseException:
-            process.kill()
-            await process.wait()
-            raise
-        if code != 0:
-            errors = _errors(_content(work, _LOG_NAME))
-            raise CriuFailedError(errors or f"criu {action} has ended with {code} and says nothing")
 
     async def _ask(self, question: str) -> tuple[int, str]:
         """Return its exit code and all that it says.  Raises EngineUnusableError."""

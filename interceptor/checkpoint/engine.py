@@ -8,6 +8,7 @@ loop: what blocks belongs into a thread or another process.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -70,6 +71,13 @@ class CheckpointEngine(Protocol):
 
     async def probe(self) -> None:
         """Check that it can work here, before anything is started.  Raises EngineUnusableError."""
+        ...
+
+    def prepared(self, draft: Draft) -> AbstractAsyncContextManager[None]:
+        """Entered while requests still pass, left when the state is taken or given up: for what can be done before.
+
+        The target's state and draft.version will be others by then.  Raises CheckpointError, or OSError from writing.
+        """
         ...
 
     async def checkpoint(self, draft: Draft, blackout: Blackout) -> Finish:

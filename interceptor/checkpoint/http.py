@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, nullcontext
 from http import HTTPStatus
 
 import aiohttp
@@ -63,6 +64,10 @@ class HttpEngine:
             raise EngineUnusableError("--checkpoint-engine http: name the state, as in --checkpoint-path /state")
         if not self._path.startswith("/"):
             raise EngineUnusableError(f"--checkpoint-path {self._path}: a path begins with /")
+
+    def prepared(self, draft: Draft) -> AbstractAsyncContextManager[None]:
+        """Nothing can be done before."""
+        return nullcontext()
 
     async def checkpoint(self, draft: Draft, blackout: Blackout) -> Finish:
         """GET the state into the draft.  Raises CheckpointError and OSError."""

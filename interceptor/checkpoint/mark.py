@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager, nullcontext
+
 from interceptor.address import TargetAddress
 from interceptor.checkpoint.artefacts import Draft
 from interceptor.checkpoint.blackout import Blackout
@@ -26,6 +28,10 @@ class MarkEngine:
 
     async def probe(self) -> None:
         """It works everywhere."""
+
+    def prepared(self, draft: Draft) -> AbstractAsyncContextManager[None]:
+        """Nothing can be done before."""
+        return nullcontext()
 
     async def checkpoint(self, draft: Draft, blackout: Blackout) -> Finish:
         """Nothing is taken: the catalogue's entry is all."""

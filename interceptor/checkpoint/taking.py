@@ -72,29 +72,14 @@ class Taker:
         self._refuse_in_doubt()
         number = await asyncio.to_thread(self._artefacts.next_number)
         number = max([number, *(entry.number + 1 for entry in self._catalogue.entries)])
-        blackout = Blackout()
-        blackout.begin(DRAIN)
-        await self._hold.take(HOLD)
+        draft = self._artefacts.draft(f"{self._engine.name}-{number}", self._journal.last_version)
         try:
-            self._refuse_unless_held()
-            self._refuse_in_doubt()
-            draft = self._artefacts.draft(f"{self._engine.name}-{number}", self._journal.last_version)
-            incarnation, taken_s = self._standing.identity, time()
-            try:
-                finish = await self._capture(draft, blackout)
-            except BaseException:
-                await self._drop(draft)
-                raise
-        finally:
-            self._hold.release(HOLD)
-            blackout.end()
-        entry = Checkpoint(
-            draft.id, draft.version, self._engine.name, taken_s, incarnation=incarnation,
-            app_version=self._app_version, holds_state=self._engine.holds_state,
-            blackout_s=blackout.total_s, phases_s=blackout.phases_s,
-        )  # fmt: skip
-        try:
+            async with self._engine.prepared(draft):
+                entry, finish = await self._capture_quietly(draft)
             entry = await self._complete(draft, entry, finish)
+        except OSError as error:
+            await self._drop(draft)
+            raise CheckpointError(f"the target's state can't be stored: {error}") from error
         except BaseException:
             await self._drop(draft)
             raise
@@ -103,6 +88,27 @@ class Taker:
             entry.blackout_s,
         )  # fmt: skip
         return entry
+
+    async def _capture_quietly(self, draft: Draft) -> tuple[Checkpoint, Finish]:
+        """Hold requests, take the state, let requests pass again."""
+        blackout = Blackout()
+        blackout.begin(DRAIN)
+        await self._hold.take(HOLD)
+        try:
+            self._refuse_unless_held()
+            self._refuse_in_doubt()
+            draft = replace(draft, version=self._journal.last_version)
+            incarnation, taken_s = self._standing.identity, time()
+            finish = await self._capture(draft, blackout)
+        finally:
+            self._hold.release(HOLD)
+            blackout.end()
+        entry = Checkpoint(
+            draft.id, draft.version, self._engine.name, taken_s, incarnation=incarnation,
+            app_version=self._app_version, holds_state=self._engine.holds_state,
+            blackout_s=blackout.total_s, phases_s=blackout.phases_s,
+        )  # fmt: skip
+        return entry, finish
 
     async def _capture(self, draft: Draft, blackout: Blackout) -> Finish:
         """Take the target's state while nothing is in flight; certain that it was one incarnation's, in step."""
