@@ -7,17 +7,14 @@ same processes from such images, with the same process ids.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import re
 import shutil
 import tempfile
-from asyncio.subprocess import Process
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from interceptor.checkpoint.errors import EngineUnusableError
-from interceptor.target.child_process import die_with
+from interceptor.checkpoint.program import Program
 
 VERSION_MIN = (4, 0)
 _CHECK_TIMEOUT_S = 20.0
@@ -65,12 +62,12 @@ class Criu:
         if code != 0:
             raise EngineUnusableError(f"--checkpoint-engine criu: `{path} check` says: {_errors(said) or said.strip()}")
 
-    async def start_dump(self, pid: int, images: Path, work: str, options: Sequence[str]) -> Process:
+    def start_dump(self, pid: int, images: Path, work: str, options: Sequence[str]) -> Program:
         """Begin to write the tree of processes below and with `pid` into `images`; they go on as they were.
 
         `work` is a directory for what is no image.  Raises OSError.
         """
-        return await self._start("dump", ["--tree", str(pid), *_DUMP, *options], images, work, ())
+        return self._start("dump", ["--tree", str(pid), *_DUMP, *options], images, work, ())
 
     async def restore(self, images: Path, inherited: Mapping[str, int]) -> int:
         """Make the processes of `images` as our children; return the id of the first.
@@ -82,51 +79,44 @@ class Criu:
         for name, fd in inherited.items():
             options += ["--inherit-fd", f"fd[{fd}]:{name}"]
         with tempfile.TemporaryDirectory(prefix=WORK_PREFIX) as work:
-            process = await self._start("restore", options, images, work, tuple(inherited.values()))
+            process = self._start("restore", options, images, work, tuple(inherited.values()))
             await self.finish(process, work)
             return int(_content(work, _PID_NAME))
 
-    async def finish(self, process: Process, work: str) -> None:
+    async def finish(self, process: Program, work: str) -> None:
         """Wait for its end; when cancelled, it is killed.  Raises CriuFailedError."""
         try:
             code = await process.wait()
         except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            process.kill()
             await process.wait()
             raise
         if code != 0:
             raise CriuFailedError(_errors(_content(work, _LOG_NAME)) or f"criu has ended with {code} and says nothing")
 
-    async def _start(
+    def _start(
         self, action: str, options: Sequence[str], images: Path, work: str, pass_fds: tuple[int, ...]
-    ) -> Process:
-        return await asyncio.create_subprocess_exec(
-            self.binary, action, "--images-dir", str(images), "--work-dir", work, *_BOTH, *options,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-            pass_fds=pass_fds, preexec_fn=die_with(os.getpid()),
-        )  # fmt: skip
+    ) -> Program:
+        command = [self.binary, action, "--images-dir", str(images), "--work-dir", work, *_BOTH, *options]
+        return Program(command, pass_fds=pass_fds)
 
     async def _ask(self, question: str) -> tuple[int, str]:
         """Return its exit code and all that it says.  Raises EngineUnusableError."""
-        try:
-            process = await asyncio.create_subprocess_exec(
-                self.binary, question, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT, preexec_fn=die_with(os.getpid()),
-            )  # fmt: skip
-        except OSError as error:
-            raise EngineUnusableError(f"--criu-binary {self.binary}: {error.strerror}; {_INSTALL}") from error
-        try:
-            async with asyncio.timeout(_CHECK_TIMEOUT_S):
-                said, _ = await process.communicate()
-        except TimeoutError:
-            raise EngineUnusableError(f"--criu-binary {self.binary} {question}: no answer") from None
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        assert process.returncode is not None
-        return process.returncode, said.decode(errors="replace")
+        with tempfile.TemporaryFile() as said:
+            try:
+                program = Program([self.binary, question], output=said.fileno())
+            except OSError as error:
+                raise EngineUnusableError(f"--criu-binary {self.binary}: {error.strerror}; {_INSTALL}") from error
+            try:
+                async with asyncio.timeout(_CHECK_TIMEOUT_S):
+                    code = await program.wait()
+            except TimeoutError:
+                raise EngineUnusableError(f"--criu-binary {self.binary} {question}: no answer") from None
+            finally:
+                program.kill()
+                await program.wait()
+            said.seek(0)
+            return code, said.read().decode(errors="replace")
 
 
 def _content(directory: str, name: str) -> str:

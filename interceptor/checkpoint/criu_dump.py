@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import os
 import tempfile
-from asyncio.subprocess import Process
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from interceptor.checkpoint.criu_command import WORK_PREFIX, Criu
+from interceptor.checkpoint.program import Program
 
 _SCRIPT = """#!/bin/sh
 [ "$CRTOOLS_SCRIPT_ACTION" = pre-dump ] || exit 0
@@ -38,7 +38,7 @@ class PreparedDump:
         self._stack = contextlib.ExitStack()
         self._work = ""
         self._go_fd = -1
-        self._process: Process | None = None
+        self._process: Program | None = None
 
     async def __aenter__(self) -> PreparedDump:
         """Raises OSError.  Where criu does not get so far, `run` says why."""
@@ -65,7 +65,7 @@ class PreparedDump:
         script = f"{self._work}/wait"
         _write_script(script, _SCRIPT.format(work=self._work))
         ready_fd, self._go_fd = self._fifo("ready"), self._fifo("go")
-        self._process = await self._criu.start_dump(self.pid, self._images, self._work, ["--action-script", script])
+        self._process = self._criu.start_dump(self.pid, self._images, self._work, ["--action-script", script])
         ready = asyncio.Event()
         loop = asyncio.get_running_loop()
         loop.add_reader(ready_fd, ready.set)
@@ -81,12 +81,12 @@ class PreparedDump:
 
     async def _end(self) -> None:
         process = self._process
-        if process is not None and process.returncode is None:
+        if process is not None and not process.ended:
             with contextlib.suppress(TimeoutError):
                 # So that it ends its script itself.
                 os.write(self._go_fd, b"no\n")
                 await asyncio.wait_for(process.wait(), _LEAVE_TIMEOUT_S)
-            if process.returncode is None:
+            if not process.ended:
                 process.kill()
                 await process.wait()
         self._stack.close()

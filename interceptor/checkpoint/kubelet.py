@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from pathlib import Path
 
 from interceptor.address import TargetAddress
@@ -67,6 +67,10 @@ class KubeletEngine:
     async def probe(self) -> None:
         """Check the files.  Whether the kubelet serves us is seen at the first checkpoint: it may be away now."""
         await asyncio.to_thread(self._client.check)
+
+    def prepared(self, draft: Draft) -> AbstractAsyncContextManager[None]:
+        """Nothing can be done before."""
+        return nullcontext()
 
     async def checkpoint(self, draft: Draft, blackout: Blackout) -> Finish:
         """Ask the kubelet.  Raises CheckpointError."""
