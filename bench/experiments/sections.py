@@ -30,7 +30,7 @@ class Scale:
 
 
 FULL = Scale(
-    sweep.CLIENTS, 2, {50: 5, 400: 3}, recovery.EVENTS, memory.CONNECTIONS, growth.BODY_BYTES, 5, users.USERS, 5
+    sweep.CLIENTS, 2, {50: 5, 400: 3}, recovery.EVENTS, memory.CONNECTIONS, growth.BODY_BYTES, 4, users.USERS, 4
 )  # fmt: skip
 QUICK = Scale((50, 400), 1, {50: 1, 400: 1}, (1000, 10_000), (0, 500), (0, 16_384), 1, (20,), 3)
 SCALES = {"full": FULL, "quick": QUICK}
