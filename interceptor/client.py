@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 # While an unrecorded request is under way, what follows it waits here; reading goes on up to this, in order to see
 # whether the client leaves.
-AHEAD_BYTES_MAX = 64 * 1024
+AHEAD_BYTES_MAX = 32 * 1024
+# What a client's transport takes before it says "no more"; beyond it everything is accounted for.
+WRITE_BUFFER_BYTES_MAX = 64 * 1024
+# A read that brings more than this is not kept as a whole once its requests are parsed.
+KEPT_READ_BYTES_MAX = 16 * 1024
 
 
 class ClientConnection(ClientTransport):
@@ -45,6 +49,8 @@ class ClientConnection(ClientTransport):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        # Said, because it is another with TLS (512 KiB) than without.
+        self._transport.set_write_buffer_limits(WRITE_BUFFER_BYTES_MAX)
         self._forwarder = Forwarder(self.place.peer, self._scheme, self._listener.authority)
         self._listener.opened(self)
 
@@ -52,15 +58,17 @@ class ClientConnection(ClientTransport):
         if self._upload is not None:
             self._reader.feed(data)
             self._pump_upload()
-            return
-        if self._last:
+        elif self._last:
             self._drop(len(data))
             return
-        self._reader.feed(data)
-        try:
-            self._read_requests()
-        except RequestError as error:
-            self._refuse(error)
+        else:
+            self._reader.feed(data)
+            try:
+                self._read_requests()
+            except RequestError as error:
+                self._refuse(error)
+        if len(data) > KEPT_READ_BYTES_MAX:
+            self._let_go_of_read()
 
     def eof_received(self) -> bool:
         self._eof = True
@@ -312,5 +320,6 @@ class ClientConnection(ClientTransport):
         elif self._upload is None:
             self._resume_reading()
             self._read()
+            self._let_go_of_read()
             if self._eof and not (self._exchanges or self._paused):
                 self._end()

@@ -45,6 +45,7 @@ class ClientTransport(asyncio.Protocol):
         "_requests",
         "_requests_max",
         "_transport",
+        "_unread",
         "_upload",
         "place",
         "stashed_bytes",
@@ -57,7 +58,9 @@ class ClientTransport(asyncio.Protocol):
         self._listener = listener
         self.place = place
         limits = listener.limits
-        self._reader = RequestReader(limits.head_bytes_max, limits.target_bytes_max, limits.fields_max)
+        self._reader = RequestReader(
+            limits.head_bytes_max, limits.target_bytes_max, limits.fields_max, limits.small_chunks_max
+        )
         self._exchanges: deque[Exchange] = deque()
         # The request whose content is still being read, and the exchange that takes its content, or its tunnel's
         # bytes, as they come.
@@ -69,6 +72,8 @@ class ClientTransport(asyncio.Protocol):
         self._eof = False
         self._linger_left = LINGER_BYTES_MAX
         self._linger_timer: asyncio.TimerHandle | None = None
+        # Something came behind the last request, and was dropped.
+        self._unread = False
         self._requests = 0
         self._requests_max = limits.requests_per_connection_max
         # What of answers and of unread requests is accounted for while this connection does not take or is not read.
@@ -120,6 +125,13 @@ class ClientTransport(asyncio.Protocol):
             listener.counters.limits_reached["intake_bytes_max"] += 1
             listener.cut_soon(self)
 
+    def _let_go_of_read(self) -> None:
+        """Keep of what was read only what is still needed: nothing behind the last request, nothing parsed."""
+        if self._last and self._upload is None:
+            self._unread = bool(self._reader.take_rest()) or self._unread
+        else:
+            self._reader.compact()
+
     def _release_intake(self) -> None:
         self._listener.intake_bytes -= self._intake_bytes
         self._intake_bytes = 0
@@ -137,7 +149,7 @@ class ClientTransport(asyncio.Protocol):
         reader = self._reader
         if self._transport.is_closing() or self._linger_timer is not None:
             return
-        if self._eof or (reader.body_complete and reader.buffered_bytes == 0 and not self._paused):
+        if self._eof or (reader.body_complete and reader.buffered_bytes == 0 and not (self._paused or self._unread)):
             self._transport.close()
             return
         self._resume_reading()

@@ -35,6 +35,7 @@ class Limits:
     target_bytes_max: int = _limit(8_192, "request target; more is answered 414")
     fields_max: int = _limit(128, "field lines of a request; more is answered 431")
     body_bytes_max: int = _limit(16 * MIB, "content of a recorded request, which is read whole; more is answered 413")
+    small_chunks_max: int = _limit(8_192, "chunks of a content beyond one for each 16 bytes; more is answered 400")
     intake_bytes_max: int = _limit(256 * MIB, "contents being read, over all clients; more is answered 503")
     pipelined_requests_max: int = _limit(32, "unanswered requests of one connection; reading pauses there")
     head_timeout_s: float = _seconds(30.0, "from a head's first byte to its last; later is answered 408")

@@ -21,7 +21,9 @@ import hotpath
 from interceptor.ambassador import Ambassador
 from interceptor.checkpoint.blackout import DRAIN, FREEZE, RESUME
 from interceptor.counters import Histogram
+from interceptor.memory_bound import memory_bound_bytes
 from interceptor.states import State
+from storage_backends.options import LogOptions
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -86,6 +88,12 @@ class _AmbassadorCollector(Collector):
         )
         yield GaugeMetricFamily(
             "interceptor_intake_bytes", "Requests that are being read.", value=self._ambassador.listener.intake_bytes
+        )
+        settings = self._ambassador.settings
+        ring_bytes_max = settings.log_options.get("ring_bytes_max", LogOptions().ring_bytes_max)
+        bound = memory_bound_bytes(settings.limits, ring_bytes_max, tls=settings.listen_tls is not None)
+        yield GaugeMetricFamily(
+            "interceptor_memory_bound_bytes", "What the limits let this process take at most.", value=bound
         )
         yield GaugeMetricFamily(
             "interceptor_connections", "Client connections now.", value=self._ambassador.listener.connections

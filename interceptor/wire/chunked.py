@@ -27,20 +27,31 @@ class ChunkedError(Exception):
     """The coding is malformed; the caller knows whose message it was."""
 
 
+class SmallChunksError(ChunkedError):
+    """The content comes in more and smaller chunks than is allowed: reading it costs more than sending it."""
+
+
+# A chunk of so many bytes is not small.
+CHUNK_BYTES_USUAL = 16
+_ANY_NUMBER = 1 << 60
+
+
 class ChunkedDecoder:
     """Decodes one chunked body.  `feed` any bytes; `complete` says when the trailer section has ended.
 
     `trailers` then holds the trailer field lines (each with its CRLF), `rest` what followed the body.
+    `small_chunks_max` is how many chunks there may be beyond one for each CHUNK_BYTES_USUAL bytes.
     """
 
-    __slots__ = ("_buffer", "_left", "_scanned", "_state", "complete", "rest", "trailers")
+    __slots__ = ("_buffer", "_left", "_scanned", "_small_left", "_state", "complete", "rest", "trailers")
 
     _SIZE = 0
     _DATA = 1
     _DATA_END = 2
     _TRAILERS = 3
 
-    def __init__(self) -> None:
+    def __init__(self, small_chunks_max: int = _ANY_NUMBER) -> None:
+        self._small_left = small_chunks_max
         self._buffer = b""
         self._left = 0
         self._scanned = 0
@@ -83,6 +94,9 @@ class ChunkedDecoder:
                     raise ChunkedError(f"a chunk size line longer than {CHUNK_LINE_BYTES_MAX} bytes")
                 position = match.end()
                 self._left = int(match.group(1), 16)
+                self._small_left += self._left // CHUNK_BYTES_USUAL - 1
+                if self._small_left < 0:
+                    raise SmallChunksError("too many chunks of very few bytes")
                 self._state = self._DATA if self._left else self._TRAILERS
             else:
                 first_new = position + max(0, self._scanned - 3)

@@ -76,15 +76,23 @@ class Request:
         return self.chunked or self.content_length > 0
 
 
+# Parts of a content that may wait to be joined: so many, and one more for each so many bytes.
+_PARTS_MAX = 256
+_PART_BYTES_MIN = 1024
+
+
 class RequestReader:
     """Reads requests from one connection.  Limits are in bytes; `fields_max` is a count of field lines."""
 
     __slots__ = (
         "_buffer", "_chunked", "_error", "_fields_max", "_head_max", "_last_host", "_left", "_nominated", "_parts",
-        "_position", "_scanned", "_small_head", "_target_max", "body_bytes", "trailers",
+        "_position", "_scanned", "_small_chunks_max", "_small_head", "_target_max", "body_bytes", "trailers",
     )  # fmt: skip
 
-    def __init__(self, head_bytes_max: int, target_bytes_max: int, fields_max: int) -> None:
+    def __init__(
+        self, head_bytes_max: int, target_bytes_max: int, fields_max: int, small_chunks_max: int = 8_192
+    ) -> None:
+        self._small_chunks_max = small_chunks_max
         # Heads up to this size can't exceed any of the three limits.
         self._small_head = min(head_bytes_max, target_bytes_max, fields_max * _FIELD_LINE_BYTES_MIN)
         self._last_host: bytes | None = None
@@ -126,6 +134,12 @@ class RequestReader:
         self._buffer = b""
         self._position = 0
         return rest
+
+    def compact(self) -> None:
+        """Let go of what was parsed already; worth it where much of a large read was."""
+        if self._position:
+            self._buffer = self._buffer[self._position :]
+            self._position = 0
 
     def read_head(self) -> Request | None:
         """Return the next request, or None until its head is complete.  Raises RequestError."""
@@ -253,7 +267,7 @@ class RequestReader:
         request.lines = write_anew(request.lines, request.content_length, request.host)
         self._nominated = request.nominated
         self._left = max(request.content_length, 0)
-        self._chunked = chunked.ChunkedDecoder() if request.chunked else None
+        self._chunked = chunked.ChunkedDecoder(self._small_chunks_max) if request.chunked else None
         self.body_bytes = 0
         self.trailers = b""
 
@@ -330,6 +344,9 @@ class RequestReader:
         piece = self.read_piece()
         while piece is not None:
             self._parts.append(piece)
+            if len(self._parts) > _PARTS_MAX + self.body_bytes // _PART_BYTES_MIN:
+                # Many small reads: each part costs more than its bytes.
+                self._parts = [b"".join(self._parts)]
             if self.body_bytes > bytes_max:
                 self._fail(RequestError(413, f"content larger than {bytes_max} bytes", "body_bytes_max"))
             piece = self.read_piece()
@@ -352,6 +369,8 @@ class RequestReader:
                 return None
             try:
                 piece = b"".join(self._chunked.feed(self.take_rest()))
+            except chunked.SmallChunksError as error:
+                self._fail(RequestError(400, str(error), "small_chunks_max"))
             except chunked.ChunkedError as error:
                 self._fail(RequestError(400, str(error)))
             if self._chunked.complete:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from wire_reading import NEXT_REQUEST, bytewise
+from wire_reading import NEXT_REQUEST, bytewise, read_requests
 
 from interceptor.wire.chunked import (
     CHUNK_LINE_BYTES_MAX,
     TRAILER_BYTES_MAX,
     ChunkedDecoder,
     ChunkedError,
+    SmallChunksError,
     encode_piece,
     encode_whole,
 )
@@ -174,3 +175,34 @@ class TestEncoding:
         data = encode_piece(b"abc") + encode_piece(b"d" * 20) + encode_whole(b"", b"")
         assert data.startswith(b"3\r\nabc\r\n14\r\n")
         assert decoded(data) == (b"abc" + b"d" * 20, b"")
+
+
+class TestSmallChunks:
+    """Each chunk costs the reader more than its sender: so many small ones are read, not any number."""
+
+    def test_so_many_are_read(self) -> None:
+        decoder = ChunkedDecoder(small_chunks_max=100)
+        assert decoder.feed(100 * b"1\r\nx\r\n") == 100 * [b"x"]
+        with pytest.raises(SmallChunksError):
+            decoder.feed(b"1\r\nx\r\n")
+
+    def test_usual_ones_are_no_matter(self) -> None:
+        decoder = ChunkedDecoder(small_chunks_max=1)
+        assert len(decoder.feed(1000 * (b"10\r\n" + 16 * b"x" + b"\r\n"))) == 1000
+
+    def test_answers_have_no_such_limit(self) -> None:
+        assert len(ChunkedDecoder().feed(20_000 * b"1\r\nx\r\n")) == 20_000
+
+    def test_a_request_is_refused_for_them(self) -> None:
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        found = read_requests([head + 8_193 * b"1\r\nx\r\n"])
+        assert found.status == 400
+        assert found.error is not None
+        assert found.error.limit == "small_chunks_max"
+
+    def test_many_small_reads_of_a_content_are_joined(self) -> None:
+        """Each part costs more than its bytes; what is read stays the same."""
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n"
+        content = bytes(range(200)) * 10
+        (request,) = read_requests([head, *(content[place : place + 1] for place in range(2000))]).messages
+        assert request.body == content
