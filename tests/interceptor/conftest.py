@@ -27,6 +27,7 @@ BOTH_LOOPS = (
     "test_recovery.py",
     "test_first_contact.py",
     "test_listener_tls.py",
+    "test_tls_closing.py",
     "test_listener_proxy.py",
     "test_listener_limits.py",
     "test_connection_flood.py",
