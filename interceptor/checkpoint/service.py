@@ -68,6 +68,10 @@ class Checkpoints:
         )
         if self.engine.starts_target and supervisor is not None:
             supervisor.bring_back = self.restoring.bring_back
+        if self._options.restored is not None and supervisor is not None:
+            raise ConfigurationError(
+                "--restored-checkpoint goes without a COMMAND: what we start does not come from an image"
+            )
         self._image_start = (
             ImageStart(self._options.restored, self.catalogue, journal) if self._options.restored is not None else None
         )

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from interceptor.address import Address
 from interceptor.checkpoint.kubelet_options import KubeletOptions
 from interceptor.checkpoint.options import CheckpointOptions
 from interceptor.cli.main import cli
@@ -197,6 +198,13 @@ async def test_a_target_that_comes_from_a_checkpoints_image_gets_what_is_behind_
             with pytest.raises(ConfigurationError, match=words):
                 async with checkpointing(tmp_path, replace(options, restored=named)):
                     pass
+
+
+async def test_a_command_comes_from_no_image(tmp_path: Path) -> None:
+    options = CheckpointOptions(restored="0")
+    with pytest.raises(ConfigurationError, match="goes without a COMMAND"):
+        async with checkpointing(tmp_path, options, command=("true",), at=Address("127.0.0.1", 1)):
+            pass
 
 
 async def test_an_incarnation_from_another_image_is_not_taken_for_restored(tmp_path: Path) -> None:
