@@ -43,11 +43,13 @@ class Orders:
     work_dir: Path = Path("/var/tmp")
     histories: Path = Path("chaos-violations")
     stop_at_violation: bool = False
+    variants: tuple[str, ...] = ()
 
     def repeat_command(self, plan: Plan) -> str:
         """The shortest command that does one run again."""
         options = [f"--seed {plan.seed}", f"--failures {plan.failures}"]
         options += [f"--kind {name}" for name in self.kinds] + [f"--fault {name}" for name in self.faults]
+        options += [f"--variant {name}" for name in self.variants]
         if self.launcher != INTERCEPTOR:
             options.append(f"--launcher '{shlex.join(self.launcher)}'")
         return " ".join(["python -m bench chaos", *options])
@@ -61,6 +63,7 @@ class Findings:
     acknowledged: int = 0
     refused: int = 0
     recoveries: int = 0
+    restores: int = 0
     failures: int = 0
     runs: int = 0
     seconds: float = 0.0
@@ -70,7 +73,7 @@ class Findings:
 
     def add(self, other: Findings) -> None:
         """Sum up."""
-        for name in ("operations", "acknowledged", "refused", "recoveries", "failures", "runs", "seconds"):
+        for name in ("operations", "acknowledged", "refused", "recoveries", "restores", "failures", "runs", "seconds"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.faults.update(other.faults)
         self.violations += other.violations
@@ -84,8 +87,9 @@ async def run_campaign(orders: Orders, progress: Callable[[str], None]) -> Findi
     seed = orders.seed
     while total.failures < orders.failures:
         plan = make_plan(
-            seed, min(orders.failures_per_run, orders.failures - total.failures), orders.kinds, orders.faults
-        )
+            seed, min(orders.failures_per_run, orders.failures - total.failures), orders.kinds, orders.faults,
+            orders.variants,
+        )  # fmt: skip
         if not possible_faults(plan):
             # The seed has chosen a kind of run in which none of the faults that were asked for makes sense.
             seed += 1
@@ -136,7 +140,7 @@ async def _history(
             history = world.history
             await _hurt(world, plan, findings, progress)
             await world.finish()
-            findings.recoveries = world.recoveries
+            findings.recoveries, findings.restores = world.recoveries, world.restores
     except _BROKEN as error:
         history.notes.append(f"the run broke off: {error!r}")
     return history

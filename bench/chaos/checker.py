@@ -73,15 +73,33 @@ def _exactly_once(history: History) -> Iterator[Violation]:
 
 def _order_is_the_logs(history: History) -> Iterator[Violation]:
     doubtful, left_out = _in_doubt(history), _left_out(history)
-    applied = [entry.id for entry in history.final.applied]
-    present = set(applied)
-    logged = [event.id for event in history.log if event.id not in left_out]
+    present = {entry.id for entry in history.final.applied}
     for number, (before, event) in enumerate(pairwise([0, *(event.version for event in history.log)])):
         if event != before + 1:
             yield Violation("1", f"the log has a gap: version {event} follows {before} at its place {number}")
     for identifier in present & left_out:
         yield Violation("3", f"{identifier} is quarantined and was applied all the same")
-    expected = [identifier for identifier in logged if identifier in present or identifier not in doubtful]
+    expected = [
+        event.id
+        for event in history.log
+        if event.id not in left_out and (event.id in present or event.id not in doubtful)
+    ]
+    applied_by_key = _by_key(history, [entry.id for entry in history.final.applied])
+    expected_by_key = _by_key(history, expected)
+    for key in sorted(applied_by_key.keys() | expected_by_key.keys()):
+        yield from _same_order(applied_by_key[key], expected_by_key[key])
+
+
+def _by_key(history: History, identifiers: list[str]) -> dict[str, list[str]]:
+    """Divide what must be in one order: all of it, or what has the same key."""
+    keys = {operation.id: operation.key for operation in history.operations} if history.keyed else {}
+    divided: dict[str, list[str]] = defaultdict(list)
+    for identifier in identifiers:
+        divided[keys.get(identifier, "")].append(identifier)
+    return divided
+
+
+def _same_order(applied: list[str], expected: list[str]) -> Iterator[Violation]:
     if applied == expected:
         return
     for place, (found, wanted) in enumerate(zip(applied, expected, strict=False)):

@@ -11,7 +11,7 @@ import click
 
 from bench.chaos.campaign import Orders, run_campaign
 from bench.chaos.disk import DiskUnavailableError
-from bench.chaos.plan import make_plan
+from bench.chaos.plan import VARIANTS, make_plan
 from bench.chaos.proxy import INTERCEPTOR
 from bench.chaos.report import ALL_FAULTS, expectations, table
 from bench.chaos.target.kinds import KINDS
@@ -25,6 +25,8 @@ from bench.chaos.target.kinds import KINDS
 @click.option("--seconds", type=click.FloatRange(min=1), help="Begin no run after so many seconds.")
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(sorted(KINDS)), help="Of the target; all without it.")
 @click.option("--fault", "faults", multiple=True, type=click.Choice(ALL_FAULTS), help="Only these; all without it.")
+@click.option("--variant", "variants", multiple=True, type=click.Choice(VARIANTS),
+              help="In every run; without it the seed chooses.")  # fmt: skip
 @click.option("--launcher", help="The command in front of `run …`, for a changed interceptor.")
 @click.option("--histories", type=click.Path(file_okay=False, path_type=Path), default="chaos-violations",
               show_default=True, help="Where the history of a run with a violation goes.")  # fmt: skip
@@ -35,16 +37,17 @@ from bench.chaos.target.kinds import KINDS
 def chaos(
     seed: int, failures: int, failures_per_run: int, seconds: float | None, kinds: tuple[str, ...],
     faults: tuple[str, ...], launcher: str | None, histories: Path, work_dir: Path, stop_at_violation: bool,
-    explain: bool,
+    explain: bool, variants: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Hurt the target, the interceptor, the log and the clock under load, and check that the rules held."""
     if explain:
-        plan = make_plan(seed, min(failures, failures_per_run), kinds, faults)
+        plan = make_plan(seed, min(failures, failures_per_run), kinds, faults, variants)
         click.echo(f"{plan.describe()}\n{plan.kind.note}\n{expectations(plan)}")
         return
     orders = Orders(
         seed, failures, failures_per_run, seconds, kinds, faults,
         tuple(shlex.split(launcher)) if launcher else INTERCEPTOR, work_dir, histories, stop_at_violation,
+        variants,
     )  # fmt: skip
     try:
         findings = asyncio.run(run_campaign(orders, _progress))

@@ -120,6 +120,8 @@ class History:
     uncertain_expected: bool = False
     divergences: int = 0
     divergences_expected: bool = False
+    keyed: bool = False
+    """The order that was asked for is one within each key."""
     notes: list[str] = field(default_factory=list)
     """What the harness itself has found wrong while it ran."""
 

@@ -10,6 +10,8 @@ from bench.chaos.target.kinds import KINDS, TargetKind
 
 HOLD_S = 25.0
 SHORT_HOLD_S = 1.0
+LANES = 4
+VARIANTS = ("lanes", "checkpoints")
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,10 @@ class Plan:
     ready_path: bool
     failures: int
     only: tuple[str, ...]
+    keyed: bool = False
+    """Order within each key, down several lanes."""
+    checkpoints: bool = False
+    """The target's state is taken each second and every few events, and a recovery begins there."""
     clients: int = 10
 
     @property
@@ -43,12 +49,15 @@ class Plan:
         if not self.supervised:
             words.append("on-unclean wait" if self.wait_on_unclean else "on-unclean assume-applied")
         words += ["--ready-path"] * self.ready_path
+        words += [f"order by key, {LANES} lanes"] * self.keyed + ["checkpoints"] * self.checkpoints
         words += ["1 s hold window"] * self.short_hold + ["small disk"] * self.small_disk
         return ", ".join(words)
 
 
-def make_plan(seed: int, failures: int, kinds: Sequence[str], only: Sequence[str]) -> Plan:
-    """Choose from the seed, among the kinds of targets that were asked for."""
+def make_plan(
+    seed: int, failures: int, kinds: Sequence[str], only: Sequence[str], variants: Sequence[str] = ()
+) -> Plan:
+    """Choose from the seed, among the kinds of targets that were asked for; `variants` are chosen whatever it says."""
     chance = random.Random(f"plan {seed}")
     kind = KINDS[chance.choice(sorted(kinds or KINDS))]
     supervised = chance.random() < 0.5 and not kind.prefork
@@ -56,4 +65,8 @@ def make_plan(seed: int, failures: int, kinds: Sequence[str], only: Sequence[str
     short_hold = chance.random() < 0.15 or tuple(only) == ("outage",)
     small_disk = chance.random() < 0.15 or tuple(only) == ("log-full",)
     ready_path = (chance.random() < 0.3 or tuple(only) == ("warm-up",)) and not kind.prefork
-    return Plan(seed, kind, supervised, wait, short_hold, small_disk, ready_path, failures, tuple(only))
+    keyed = chance.random() < 0.3 or "lanes" in variants
+    checkpoints = chance.random() < 0.3 or "checkpoints" in variants
+    return Plan(
+        seed, kind, supervised, wait, short_hold, small_disk, ready_path, failures, tuple(only), keyed, checkpoints
+    )

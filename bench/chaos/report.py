@@ -13,6 +13,7 @@ def table(findings: Findings) -> str:
         ("runs", findings.runs), ("seconds", round(findings.seconds, 1)), ("operations", findings.operations),
         ("acknowledged", findings.acknowledged), ("refused with 503", findings.refused),
         ("failures", findings.failures), ("recoveries", findings.recoveries),
+        ("from a checkpoint", findings.restores),
     ]  # fmt: skip
     lines = [f"{name:<24}{value:>12}" for name, value in rows]
     lines += ["", "faults"]

@@ -16,9 +16,9 @@ from bench.chaos.disk import FaultyDisk, SmallDisk, compiled_library, mounted_di
 from bench.chaos.expectation import Expectation
 from bench.chaos.history import Applied, FinalState, History, Logged, Quiet, Window
 from bench.chaos.incarnations import Target
-from bench.chaos.plan import Plan
+from bench.chaos.plan import LANES, Plan
 from bench.chaos.proxy import Proxy, ProxyError, ask
-from bench.chaos.target.application import JOURNAL_PATH, READY_PATH
+from bench.chaos.target.application import JOURNAL_PATH, READY_PATH, STATE_PATH
 from bench.processes import free_port
 from storage_backends import open_log
 from storage_backends.records import Event
@@ -36,7 +36,7 @@ class World:
 
     def __init__(self, plan: Plan, launcher: Sequence[str], directory: Path) -> None:
         self.plan = plan
-        self.history = History()
+        self.history = History(keyed=plan.keyed)
         self.epoch = 0
         self._stack = AsyncExitStack()
         self._directory = directory
@@ -58,12 +58,18 @@ class World:
         self.aside = Client(plan.clients, self.proxy.port, f"aside {plan.seed}", lambda: self.epoch, PAUSE_S)
         self._working: list[asyncio.Task[None]] = []
         self.recoveries = 0
+        self.restores = 0
         self._last_recovery: object = None
 
     def _options(self) -> list[str]:
         plan = self.plan
         options = ["--target", f"http://127.0.0.1:{self.target.port}", "--log", self._log_url]
         options += ["--hold-time-max-s", str(plan.hold_s)]
+        if plan.keyed:
+            options += ["--order", "key:path:/*/{key}", "--lanes", str(LANES)]
+        if plan.checkpoints:
+            options += ["--checkpoint-engine", "http", "--checkpoint-path", STATE_PATH, "--checkpoint-interval", "1"]
+            options += ["--checkpoint-every-events", "25"]
         if plan.ready_path:
             options += ["--ready-path", READY_PATH]
         if plan.kind.prefork:
@@ -118,6 +124,7 @@ class World:
         if state["last_recovery"] is not None and state["last_recovery"] != self._last_recovery:
             self._last_recovery = state["last_recovery"]
             self.recoveries += 1
+            self.restores += state["last_recovery"]["from"] > 1
             self.history.divergences += state["last_recovery"]["divergences"]
         return state
 

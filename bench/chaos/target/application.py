@@ -2,7 +2,7 @@
 
 `POST /counters/K`, `/registers/K`, `/lists/K` change and `GET` reads, each with `?op=ID`; the journal keeps the ids in
 the order in which they were applied, with a checksum of each content.  Two equal histories give equal bytes: no time,
-no chance.
+no chance.  All of it can be taken out and given back at another path, as a checkpoint.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 JOURNAL_PATH = "/chaos/journal"
 READY_PATH = "/chaos/ready"
+STATE_PATH = "/chaos/state"
 
 
 class Application:
@@ -39,6 +40,8 @@ class Application:
             return 503, b"warming up"
         if parts.path == READY_PATH:
             return 200, b"ready"
+        if parts.path == STATE_PATH:
+            return 200, self._take_back(body) if method == "PUT" else self._journal()
         query = parse_qs(parts.query)
         operation = query["op"][0]
         _, collection, key = parts.path.split("/")
@@ -62,6 +65,13 @@ class Application:
         if changes:
             self._lists.setdefault(key, []).append(operation)
         return self._lists.get(key, [])
+
+    def _take_back(self, state: bytes) -> bytes:
+        with self._lock:
+            taken = json.loads(state)
+            self._applied = [(operation, crc) for operation, crc in taken["applied"]]
+            self._counters, self._registers, self._lists = taken["counters"], taken["registers"], taken["lists"]
+        return b"restored"
 
     def _journal(self) -> bytes:
         with self._lock:

@@ -40,6 +40,20 @@ async def test_no_rule_is_violated(kind: str, tmp_path: Path) -> None:
     assert findings.acknowledged > 50
 
 
+@pytest.mark.parametrize(("variant", "faults"), [("lanes", ("kill", "exit-between")), ("checkpoints", ("kill",))])
+async def test_no_rule_is_violated_with_several_lanes_or_from_checkpoints(
+    variant: str, faults: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Rules 1 to 5, the order within each key, and recoveries that begin at the state of a version."""
+    orders = Orders(
+        seed=2, failures=8, kinds=("raw",), faults=faults, variants=(variant,), work_dir=tmp_path,
+        histories=tmp_path / "histories",
+    )  # fmt: skip
+    findings = await run_campaign(orders, print)
+    assert findings.violations == [], table(findings)
+    assert findings.acknowledged > 50
+
+
 @pytest.mark.parametrize(
     ("bug", "faults", "rules"),
     [

@@ -133,6 +133,16 @@ def test_an_illegal_history_names_its_rule(damage: Callable[[History], None], ru
     assert rule in {violation.rule for violation in check(history)}
 
 
+def test_with_order_by_key_only_the_order_within_each_key_counts() -> None:
+    """Rule 1, as `--order key:` states it."""
+    history = legal()
+    history.keyed = True
+    history.final.applied = [Applied(name, 7) for name in ("1.2", "1.1", "1.3", "2.1")]
+    assert check(history) == []
+    history.final.applied = [Applied(name, 7) for name in ("2.1", "1.1", "1.2", "1.3")]
+    assert {violation.rule for violation in check(history)} == {"1"}
+
+
 def test_what_the_interceptor_says_that_it_can_not_know_may_be_missing_and_nothing_else() -> None:
     history = legal()
     history.uncertain, history.uncertain_expected = [(4, 4)], True
