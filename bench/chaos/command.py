@@ -26,7 +26,7 @@ from bench.chaos.target.kinds import KINDS
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(sorted(KINDS)), help="Of the target; all without it.")
 @click.option("--fault", "faults", multiple=True, type=click.Choice(ALL_FAULTS), help="Only these; all without it.")
 @click.option("--variant", "variants", multiple=True, type=click.Choice(VARIANTS),
-              help="In every run; without it the seed chooses.")  # fmt: skip
+              help="For every run; without it the seed chooses.")  # fmt: skip
 @click.option("--launcher", help="The command in front of `run …`, for a changed interceptor.")
 @click.option("--histories", type=click.Path(file_okay=False, path_type=Path), default="chaos-violations",
               show_default=True, help="Where the history of a run with a violation goes.")  # fmt: skip

@@ -11,7 +11,8 @@ from bench.chaos.target.kinds import KINDS, TargetKind
 HOLD_S = 25.0
 SHORT_HOLD_S = 1.0
 LANES = 4
-VARIANTS = ("lanes", "checkpoints")
+VARIANT_SHARE = 0.3
+VARIANTS = ("plain", "lanes", "checkpoints")
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Plan:
 def make_plan(
     seed: int, failures: int, kinds: Sequence[str], only: Sequence[str], variants: Sequence[str] = ()
 ) -> Plan:
-    """Choose from the seed, among the kinds of targets that were asked for; `variants` are chosen whatever it says."""
+    """Choose from the seed, among the kinds of targets that were asked for; `variants` stand instead of its choice."""
     chance = random.Random(f"plan {seed}")
     kind = KINDS[chance.choice(sorted(kinds or KINDS))]
     supervised = chance.random() < 0.5 and not kind.prefork
@@ -65,8 +66,17 @@ def make_plan(
     short_hold = chance.random() < 0.15 or tuple(only) == ("outage",)
     small_disk = chance.random() < 0.15 or tuple(only) == ("log-full",)
     ready_path = (chance.random() < 0.3 or tuple(only) == ("warm-up",)) and not kind.prefork
-    keyed = chance.random() < 0.3 or "lanes" in variants
-    checkpoints = chance.random() < 0.3 or "checkpoints" in variants
+    chosen = variants or [name for name in VARIANTS[1:] if chance.random() < VARIANT_SHARE]
     return Plan(
-        seed, kind, supervised, wait, short_hold, small_disk, ready_path, failures, tuple(only), keyed, checkpoints
+        seed,
+        kind,
+        supervised,
+        wait,
+        short_hold,
+        small_disk,
+        ready_path,
+        failures,
+        tuple(only),
+        "lanes" in chosen,
+        "checkpoints" in chosen,
     )
