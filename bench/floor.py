@@ -49,7 +49,10 @@ class Lane(asyncio.Protocol):
         last = answers[-1]
         self._rest = b"" if last.endswith(_ANSWER_END) else _ANSWER_START + last
         for answer in answers[1:-1] if self._rest else answers[1:]:
-            self.waiting.popleft().write(_ANSWER_START + answer)
+            client = self.waiting.popleft()
+            # Gone at the end of a slice, with its last request on the way.
+            if not client.is_closing():
+                client.write(_ANSWER_START + answer)
 
 
 class LaneClient(asyncio.Protocol):
@@ -83,7 +86,7 @@ class TunnelEnd(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.other is None:
             self._early.append(data)
-        else:
+        elif not self.other.is_closing():
             self.other.write(data)
 
     def connection_lost(self, _error: Exception | None) -> None:
