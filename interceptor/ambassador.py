@@ -142,6 +142,7 @@ class Ambassador:
             self.counters, settings.on_unclean, self.checkpoints.starting_point, settings.on_divergence,
         )  # fmt: skip
         self.recovery.on_defect = self._defect
+        self.recovery.redact(settings.redact_headers)
         self.recovery.standing.holding = lambda: (self.admission.held, self.admission.oldest_held_s)
         if settings.tag_requests:
             self.passages.clean_head = without_tags
@@ -304,6 +305,7 @@ class Ambassador:
             self.journal, target, self.settings.limits, self.recovery.quarantined.versions, from_version or 1,
             to_version or self.journal.last_version, self.settings.order, self.settings.lane_count(),
             Tagger().tagged if self.settings.tag_requests else plain, self._ignores_divergence,
+            self.settings.redact_headers,
         )  # fmt: skip
 
     def unquarantine(self, version: int) -> dict[str, object]:

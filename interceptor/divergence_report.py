@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from interceptor.divergence import OutcomeComparison
 from interceptor.journal import Journal
+from interceptor.logview.redaction import DEFAULT_FIELDS
 from storage_backends.records import Event
 
-# As the log commands hide them by default (--redact-header).
-SECRET_FIELDS = ("Authorization", "Proxy-Authorization", "Cookie", "Set-Cookie")
+SECRET_FIELDS = DEFAULT_FIELDS
 _BATCH_RECORDS_MAX = 64
 _BATCH_BYTES_MAX = 1 << 20
 # curl sets these by itself.

@@ -10,7 +10,7 @@ from interceptor.arrival import Arrival
 from interceptor.counters import Counters
 from interceptor.delivery import Delivery
 from interceptor.divergence import OnDivergence
-from interceptor.divergence_report import add_requests
+from interceptor.divergence_report import SECRET_FIELDS, add_requests
 from interceptor.errors import DivergedError, NotPossibleNowError, TargetLostError
 from interceptor.journal import Journal
 from interceptor.projector import Progress, Projector
@@ -48,6 +48,8 @@ class Projection:
         on_divergence: OnDivergence,
     ) -> None:
         self.target_back_s = 0.0
+        # Hidden in the command lines that show divergent requests.
+        self.secret_fields: Sequence[str] = SECRET_FIELDS
         self._machine = machine
         self._journal = journal
         self._projector = projector
@@ -109,7 +111,8 @@ class Projection:
 
     async def _report_divergences(self, progress: Progress) -> None:
         comparison = progress.comparison
-        await add_requests(self._journal, comparison, f"http://{self._projector.lanes[0].target.authority}")
+        target = f"http://{self._projector.lanes[0].target.authority}"
+        await add_requests(self._journal, comparison, target, self.secret_fields)
         for divergence in comparison.first_as_json():
             logger.warning("event %s was answered otherwise than before: %s", divergence["version"], divergence)
         if self._on_divergence is OnDivergence.STOP:

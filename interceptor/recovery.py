@@ -86,6 +86,10 @@ class Recovery:
         self._incidents: asyncio.Queue[Incident] = asyncio.Queue()
         self._tasks = TaskGroup("recovery")
 
+    def redact(self, fields: Sequence[str]) -> None:
+        """Hide the values of these header fields wherever a divergent request is shown."""
+        self._projection.secret_fields = fields
+
     # --- told by others
 
     def confirm(self) -> bool:

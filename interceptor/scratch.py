@@ -12,7 +12,7 @@ from interceptor.address import Target
 from interceptor.counters import Counters
 from interceptor.delivery import Delivery
 from interceptor.distribution import distribution, lane_count
-from interceptor.divergence_report import add_requests
+from interceptor.divergence_report import SECRET_FIELDS, add_requests
 from interceptor.errors import TargetLostError
 from interceptor.journal import Journal
 from interceptor.lane import Lane
@@ -28,7 +28,7 @@ PROGRESS_EVERY_S = 0.2
 async def project_into_scratch(
     journal: Journal, target: Target, limits: Limits, skip: Container[int], from_version: int, to_version: int,
     order: Order, lanes_asked: int, written: Callable[[Sequence[Delivery]], bytes] = plain,
-    ignores: Callable[[Event], bool] | None = None,
+    ignores: Callable[[Event], bool] | None = None, secret_fields: Sequence[str] = SECRET_FIELDS,
 ) -> AsyncIterator[Progress]:  # fmt: skip
     """Deliver from_version … to_version to `target`; yields progress several times a second and at the end.
 
@@ -54,7 +54,7 @@ async def project_into_scratch(
             if projector.progress is not None and not work.done():
                 yield projector.progress
         progress = work.result()
-        await add_requests(journal, progress.comparison, f"http://{target.authority}")
+        await add_requests(journal, progress.comparison, f"http://{target.authority}", secret_fields)
         yield progress
     except TargetLostError as error:
         raise TargetLostError(f"the copy at {target} was lost during the projection: {error}") from error

@@ -11,6 +11,7 @@ from pathlib import Path
 from interceptor.address import Address, TargetAddress, UnixAddress
 from interceptor.checkpoint.options import CheckpointOptions
 from interceptor.divergence import OnDivergence
+from interceptor.divergence_report import SECRET_FIELDS
 from interceptor.errors import ConfigurationError
 from interceptor.incident import OnUnclean
 from interceptor.journal import Durability
@@ -75,6 +76,7 @@ class Settings:
     hold_dry_run: bool = False
     on_divergence: OnDivergence = OnDivergence.REPORT
     divergence_ignore: Sequence[str] = ()
+    redact_headers: Sequence[str] = SECRET_FIELDS
     command: Sequence[str] = ()
     retention: Retention = field(default_factory=Retention)
     checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)

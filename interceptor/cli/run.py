@@ -16,11 +16,13 @@ import yaml
 from interceptor.address import parse_listen, parse_target
 from interceptor.cli.checkpoint_options import checkpoint_options, read_checkpoint_options
 from interceptor.divergence import OnDivergence
+from interceptor.divergence_report import SECRET_FIELDS
 from interceptor.errors import ConfigurationError
 from interceptor.incident import OnUnclean
 from interceptor.journal import Durability
 from interceptor.limits import Limits
 from interceptor.logs import configure_logging
+from interceptor.logview.redaction import Redaction
 from interceptor.order import LANES_DEFAULT, Order
 from interceptor.retention import Retention
 from interceptor.runner import run as run_ambassador
@@ -181,6 +183,15 @@ def parse_order(_context: click.Context, _parameter: click.Parameter, text: str)
     help="Routes whose answers differ for good reasons: they are not compared in a replay. May be repeated.",
 )
 @click.option(
+    "--redact-header",
+    "redact_headers",
+    multiple=True,
+    metavar="NAME",
+    default=SECRET_FIELDS,
+    help="Header field whose value is *** in the command line of a divergent request. May be repeated; replaces the "
+    "defaults.",
+)
+@click.option(
     "--hold-dry-run",
     is_flag=True,
     help="Hold nothing while the target is away: answer 503, and count what it would be.",
@@ -221,6 +232,7 @@ def run_command(**options: Any) -> None:
 
 
 def _settings(options: dict[str, Any]) -> Settings:
+    Redaction(options["redact_headers"])  # refuses what can't be a name
     limits = Limits(**{item.name: options[item.name] for item in fields(Limits)})
     target_tls = TargetTls(options["target_ca_file"], options["target_server_name"])
     detection, boot_id_path = parse_detection(options["detect"]) if options["detect"] else (None, None)
@@ -250,6 +262,7 @@ def _settings(options: dict[str, Any]) -> Settings:
         hold_dry_run=options["hold_dry_run"],
         on_divergence=OnDivergence(options["on_divergence"]),
         divergence_ignore=options["divergence_ignore"],
+        redact_headers=options["redact_headers"],
         command=options["command"],
         retention=Retention.parse(options["retain"]),
         checkpoint=read_checkpoint_options(options),

@@ -163,6 +163,7 @@ def test_a_configuration_file_that_is_not_there(fail: Callable[..., str]) -> Non
         ([*TARGET, "--log", "memory:", "--bypass", "events"], ["--bypass", "METHOD:GLOB"]),
         ([*TARGET, "--admin-token-file", "nowhere"], ["--admin-token-file", "nowhere"]),
         (["--target", "http://192.0.2.1:9", "--log", "memory:", "--detect", "listener"], ["--detect connection"]),
+        ([*TARGET, "--log", "memory:", "--redact-header", "a b"], ["--redact-header a b"]),
         ([*TARGET, "--log", "memory:", "--detect", "http:boot"], ["--detect", "http:/boot-id"]),
         ([*TARGET, "--log", "memory:", "--detect", "http:/boot", "--", "true"], ["--detect", "COMMAND"]),
         ([*TARGET, "--log", "memory:", "--admin", "127.0.0.1:0", "--listen", "192.0.2.1:9"], ["--listen", "192.0.2.1"]),

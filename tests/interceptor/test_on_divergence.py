@@ -12,7 +12,7 @@ from interceptor.errors import ConfigurationError
 from interceptor.routing import event_matcher
 from storage_backends.records import Event
 from tests.interceptor.fake_log import filled
-from tests.interceptor.fakes import event, get, ok
+from tests.interceptor.fakes import event, get, ok, until
 from tests.interceptor.recovering import recovering
 from tests.interceptor.running import running
 from tests.interceptor.target import Connection, ScriptedTarget
@@ -50,6 +50,27 @@ async def test_a_recovery_reports_version_expected_got_and_the_request() -> None
         assert (first["version"], first["got"]["length_bytes"]) == (1, 14)
         assert first["request"].startswith("curl -i -X GET http://127.0.0.1:")
         assert len(report["first_divergences"]) == 10  # type: ignore[arg-type]
+
+
+async def test_the_fields_that_are_named_are_hidden_in_a_copys_report_and_in_a_recoverys() -> None:
+    answered = iter(range(100))
+
+    async def counting(connection: Connection) -> None:
+        while True:
+            await connection.requests()
+            connection.write(ok(b"%d" % next(answered)))
+
+    async with running(counting, redact_headers=("X-Key",)) as at, ScriptedTarget(other_answers) as copy:
+        await at.send("/a", fields=("X-Key: s3cret", "Authorization: shown"))
+        done = (await at.control("POST", f"/reproject?target=http://{copy.address}")).json
+        at.target.restart()
+        await until(lambda: at.ambassador.counters.recoveries == 1)
+        recovery = at.ambassador.recovery.standing.last_recovery
+        assert recovery is not None
+        for report in (done, recovery):
+            (only,) = report["first_divergences"]
+            assert "X-Key: ***" in only["request"]
+            assert "Authorization: shown" in only["request"]
 
 
 async def test_stop_waits_for_an_operators_word_and_then_goes_on_with_the_target_as_it_is() -> None:
