@@ -44,7 +44,6 @@ MODULES: tuple[str, ...] = (
     "interceptor.lane",
     "storage_backends.records",
     "storage_backends.ring",
-    "storage_backends.memory",
     "storage_backends.codec",
     "storage_backends.file.writer",
 )
