@@ -95,8 +95,9 @@ class HttpEngine:
             async with asyncio.timeout(self._limits.restore_timeout_s), self._session(target) as session:
                 url = _url(target, self._path)
                 async with session.put(
-                    url, data=self._stored(checkpoint), headers=headers, allow_redirects=False
-                ) as response:
+                    url, data=self._stored(checkpoint), headers=headers, allow_redirects=False,
+                    server_hostname=_server_name(target),
+                ) as response:  # fmt: skip
                     if response.status in _UNTOUCHED:
                         raise RestoreRefusedError(f"{where} was answered {_status(response)}")
                     if not 200 <= response.status < 300:
@@ -125,8 +126,9 @@ class HttpEngine:
             async with self._session(self._target) as session:
                 url = _url(self._target, self._path)
                 async with session.get(
-                    url, headers={hdrs.ACCEPT_ENCODING: "identity"}, allow_redirects=False
-                ) as response:
+                    url, headers={hdrs.ACCEPT_ENCODING: "identity"}, allow_redirects=False,
+                    server_hostname=_server_name(self._target),
+                ) as response:  # fmt: skip
                     if response.status != HTTPStatus.OK:
                         raise CheckpointError(f"{where} was answered {_status(response)} instead of 200")
                     if response.content_length is None and hdrs.TRANSFER_ENCODING not in response.headers:
@@ -179,6 +181,10 @@ class HttpEngine:
 def _url(target: TargetAddress, path: str | None) -> URL:
     scheme = "https" if isinstance(target, HttpsAddress) else "http"
     return URL(f"{scheme}://{target.authority}{path}", encoded=True)
+
+
+def _server_name(target: TargetAddress) -> str | None:
+    return target.tls.server_name if isinstance(target, HttpsAddress) else None
 
 
 def _status(response: aiohttp.ClientResponse) -> str:

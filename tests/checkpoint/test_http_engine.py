@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from interceptor.address import Address, TargetAddress, UnixAddress
+from interceptor.address import Address, HttpsAddress, TargetAddress, UnixAddress
 from interceptor.checkpoint.artefacts import Artefacts
 from interceptor.checkpoint.blackout import Blackout
 from interceptor.checkpoint.checkpoint import Checkpoint
@@ -27,6 +27,8 @@ from interceptor.checkpoint.options import CheckpointOptions
 from interceptor.counters import Counters
 from interceptor.errors import TargetLostError
 from interceptor.limits import Limits
+from interceptor.target_tls import TargetTls
+from tests.certificates import Authority
 
 
 class Application:
@@ -120,6 +122,35 @@ async def test_a_target_behind_a_unix_socket(tmp_path: Path) -> None:
     application.address = UnixAddress(str(tmp_path / "s"))
     checkpoint = await taken(engine_for(application, tmp_path))
     assert checkpoint.size_bytes == 4
+    await runner.cleanup()
+
+
+async def test_an_https_target_whose_certificate_has_another_name(application: Application, tmp_path: Path) -> None:
+    """RFC 9110 §4.3.4: --target-ca-file and --target-server-name hold for the state as for every request."""
+    authority = Authority(tmp_path)
+    app = web.Application()
+    app.router.add_get("/state", application.get)
+    app.router.add_put("/state", application.put)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=authority.server_context("app.internal"))
+    await site.start()
+    port = runner.addresses[0][1]
+    own, none, other = (
+        HttpsAddress("127.0.0.1", port, TargetTls(authority.ca_file, name))
+        for name in ("app.internal", None, "other.internal")
+    )
+    application.address, application.state, application.fields = own, b"here", {"Content-Type": "application/x-thing"}
+    engine = engine_for(application, tmp_path)
+    checkpoint = await taken(engine)
+    application.state = b""
+    await engine.restore(checkpoint, own)
+    assert application.state == b"here"
+    with pytest.raises(TargetLostError, match="CERTIFICATE_VERIFY_FAILED"):
+        await engine.restore(checkpoint, none)
+    application.address = other
+    with pytest.raises(CheckpointError, match="CERTIFICATE_VERIFY_FAILED"):
+        await taken(engine_for(application, tmp_path / "other"))
     await runner.cleanup()
 
 

@@ -64,6 +64,7 @@ class ScriptedTarget:
         self.address = Address("127.0.0.1", 0)
         self._life = 1
         self.listens = True
+        self._ended = False
         self._writers: list[asyncio.StreamWriter] = []
 
     @property
@@ -79,6 +80,7 @@ class ScriptedTarget:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._server is not None
+        self._ended = True
         self._server.close()
         self.reset_all()
         for task in self._tasks:
@@ -111,6 +113,10 @@ class ScriptedTarget:
 
     def _accepted_in(self, life: int) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]:
         def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if self._ended:
+                # It was accepted before the end, and only now made known.
+                reset(writer)
+                return
             self._writers.append(writer)
             self._tasks.append(asyncio.get_running_loop().create_task(self._run(life, reader, writer)))
 

@@ -18,15 +18,18 @@ from tests.interceptor.recovering import Rig, recovering
 from tests.interceptor.target import Connection
 
 ORDERS = {"total": 1, "key:path:/{key}/*": 5, "arrival": 4}
+# Answers a connection: one is a serial target, a few are a server's keep-alive budget.
+BUDGETS = (1, 3, 1_000)
 
 
 class ForgetfulTarget:
     """Takes a seeded number of turns of the loop for each request, and dies of some of them: then its memory is gone.
 
-    `lives` is what each incarnation has applied, in order.
+    `lives` is what each incarnation has applied, in order.  Each connection ends after `budget` answers.
     """
 
-    def __init__(self, seed: int, deaths: set[int]) -> None:
+    def __init__(self, seed: int, deaths: set[int], budget: int) -> None:
+        self._budget = budget
         self.detector = FakeDetector("life-1")
         self.lives: list[list[str]] = [[]]
         self._chance = random.Random(seed)
@@ -36,7 +39,7 @@ class ForgetfulTarget:
 
     async def serve(self, connection: Connection) -> None:
         life = self.lives[-1]
-        while True:
+        for left in reversed(range(self._budget)):
             (request,) = await connection.requests()
             self._taken += 1
             dies = self._taken in self._deaths
@@ -44,10 +47,10 @@ class ForgetfulTarget:
             if life is not self.lives[-1]:
                 return
             path = request.split(" ")[1]
-            # What the target has applied when it dies may have been answered or not.
+            answer = ok(path.encode(), *["Connection: close"] * (left == 0))
+            # What the target has applied when it dies may have been answered, or not, or in part.
             life.append(path)
-            if not dies or self._chance.random() < 0.5:
-                connection.write(ok(path.encode()))
+            connection.write(answer[: self._chance.choice([0, 5, -2, len(answer)])] if dies else answer)
             if dies:
                 self.die()
                 return
@@ -58,14 +61,16 @@ class ForgetfulTarget:
         self.restart()
 
 
-async def send_in_bursts(rig: Rig, paths: list[str], chance: random.Random) -> list[int | None]:
+async def send_in_bursts(rig: Rig, paths: list[str], chance: random.Random) -> list[tuple[int | None, str]]:
+    """Return the status and the content of each answer, which has ended and was not cut."""
     clients = []
     while paths:
         burst = chance.randrange(1, 6)
         clients += rig.request(*paths[:burst])
         paths = paths[burst:]
         await turn(chance.randrange(8))
-    return await rig.answered(clients)
+    await until(lambda: all(client.finishes == 1 for client in clients))
+    return [(client.status, client.output.rpartition(b"\r\n\r\n")[2].decode()) for client in clients]
 
 
 def key_of(path: str) -> str:
@@ -84,19 +89,20 @@ def check_order(order: str, applied: list[str], log: list[str], *, whole: bool) 
     assert not whole or len(applied) == len(log), "something is missing"
 
 
-async def run(order: str, seed: int, deaths: set[int], keys: int) -> None:
+async def run(order: str, seed: int, deaths: set[int], keys: int, budget: int, whole_bytes_max: int) -> None:
     chance = random.Random(seed)
-    target = ForgetfulTarget(seed, deaths)
+    target = ForgetfulTarget(seed, deaths, budget)
     paths = [f"/{chance.choice(['', 'k'])}{chance.randrange(keys)}/{number}" for number in range(40)]
     async with recovering(
-        target.serve, detector=target.detector, order=Order.parse(order), lanes=ORDERS[order], quarantine_after=1_000
-    ) as rig:
+        target.serve, detector=target.detector, order=Order.parse(order), lanes=ORDERS[order], quarantine_after=1_000,
+        answer_whole_bytes_max=whole_bytes_max,
+    ) as rig:  # fmt: skip
         target.restart = rig.target.restart
         await rig.active()
-        assert await send_in_bursts(rig, paths, chance) == [200] * len(paths)
+        assert await send_in_bursts(rig, paths, chance) == [(200, path) for path in paths]
         await until(lambda: rig.target.listens)
         target.die()
-        assert await send_in_bursts(rig, ["/last/1"], chance) == [200]
+        assert await send_in_bursts(rig, ["/last/1"], chance) == [(200, "/last/1")]
         log = [event.head.split(b" ")[1].decode() for event in records_of(rig.backend, Event)]
         # That request may have been answered on the way, or have been the last that an incarnation applied: then the
         # state is Active until the loss is noticed.
@@ -118,8 +124,11 @@ async def run(order: str, seed: int, deaths: set[int], keys: int) -> None:
     seed=st.integers(0, 2**32),
     deaths=st.sets(st.integers(1, 150), max_size=6),
     keys=st.integers(1, 9),
+    budget=st.sampled_from(BUDGETS),
+    # The least one lets every answer stream: then a part of it is with the client when the target dies.
+    whole_bytes_max=st.sampled_from([1, 65_536]),
 )
 def test_each_incarnation_gets_the_events_in_the_order_that_was_asked_for(
-    order: str, seed: int, deaths: set[int], keys: int
+    order: str, seed: int, deaths: set[int], keys: int, budget: int, whole_bytes_max: int
 ) -> None:
-    asyncio.run(run(order, seed, deaths, keys))
+    asyncio.run(run(order, seed, deaths, keys, budget, whole_bytes_max))
