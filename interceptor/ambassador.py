@@ -492,12 +492,22 @@ class Ambassador:
         return self.machine.state in (State.HELD, State.RESTING)
 
     async def _close_log(self, clean: bool) -> None:
+        # A log that is away may stay so; in strict durability what it has not taken was acknowledged to nobody.
+        drain_timeout_s = self.settings.limits.drain_timeout_s
+        deadline_s = asyncio.get_running_loop().time() + drain_timeout_s
         try:
-            await self.journal.make_durable()
-            if clean:
-                self.journal.store_fact("clean_stop", self.journal.last_version)
-                self.journal.append_mark("clean-stop", self.journal.last_version)
-            await self.journal.close()
+            try:
+                async with asyncio.timeout_at(deadline_s):
+                    await self.journal.make_durable()
+                if clean:
+                    self.journal.store_fact("clean_stop", self.journal.last_version)
+                    self.journal.append_mark("clean-stop", self.journal.last_version)
+            finally:
+                await self.journal.close(deadline_s)
+        except TimeoutError:
+            logger.error(
+                "the log was not closed cleanly: it took no records for drain_timeout_s (%g s)", drain_timeout_s
+            )
         except LogError as error:
             logger.error("the log was not closed cleanly: %s", error)
 

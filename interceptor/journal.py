@@ -201,10 +201,14 @@ class Journal:
             await self.make_durable()
         return self.facts_are_stored
 
-    async def close(self) -> None:
-        """Make everything durable and close the backend.  Raises LogError."""
+    async def close(self, deadline_s: float | None = None) -> None:
+        """Make everything durable and close the backend.
+
+        `deadline_s`, by the loop's clock, ends the waiting.  Raises LogError, TimeoutError.
+        """
         try:
-            await self.make_durable()
+            async with asyncio.timeout_at(deadline_s):
+                await self.make_durable()
         finally:
             for timer in (self._outcomes_timer, self._sync_timer, self._facts_timer):
                 if timer is not None:

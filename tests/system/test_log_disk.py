@@ -99,6 +99,39 @@ async def test_beyond_the_hold_window_a_full_disk_means_503_and_nothing_happened
     assert (await replayed(processes, interceptor))[0] == operations
 
 
+@pytest.mark.parametrize("room_before_restart", [False, True])
+async def test_a_stop_while_the_disk_is_full_ends_and_loses_nothing(
+    small_disk: SmallDisk, processes: Processes, *, room_before_restart: bool
+) -> None:
+    """SIGTERM: the held ones are told that nothing happened, and who was acknowledged is in log and target."""
+    target = start_counter(processes)
+    options = ("--log", f"file://{small_disk.directory}/log", "--drain-timeout-s", "5")
+    interceptor = Restartable(processes, target, *options)
+    await interceptor.start()
+    clients = Clients(interceptor, 20)
+    await clients.acknowledged(200)
+    await fill_under_load(small_disk, interceptor)
+    known = list(clients.seen.acknowledged)
+    # Less than the drain may take: what the log has refused is no reason to wait.
+    async with asyncio.timeout(4.0):
+        assert await interceptor.end(signal.SIGTERM) == 0
+    assert "Traceback" not in interceptor.said()
+    seen = await clients.finish()
+    assert len({each.partition("-")[0] for each in seen.refused}) == 20, "each of the held ones was told"
+    assert seen.acknowledged == known
+    assert sorted(applied(target)) == sorted(known), "a 503 means that nothing happened and nothing will"
+
+    if room_before_restart:
+        small_disk.make_room()
+    await interceptor.start()
+    assert interceptor.state()["versions"]["last"] == len(known)
+    if not room_before_restart:
+        small_disk.make_room()
+    assert (await asyncio.to_thread(post, interceptor, "99-1"))[0] == 200
+    assert applied(target)[-1] == "99-1"
+    assert (await replayed(processes, interceptor))[0] == applied(target)
+
+
 def test_facts_that_find_room_for_a_part_leave_the_old_ones(small_disk: SmallDisk) -> None:
     """Rule 8: else the next start would find half a file."""
     fd = os.open(small_disk.directory, os.O_RDONLY)

@@ -282,3 +282,27 @@ async def test_a_schema_of_a_newer_release_is_refused_and_not_touched(
         assert await connection.fetch("SELECT * FROM newer.logs") == before
     finally:
         await connection.close()
+
+
+@pytest.mark.usefixtures("frozen_ends")
+async def test_a_stop_while_the_database_is_frozen_ends_and_loses_nothing(
+    server: Database,  # noqa: F811
+    processes: Processes,
+) -> None:
+    """SIGTERM: nobody is acknowledged whose event is not kept, and the stop does not wait for the database for ever."""
+    target = start_counter(processes)
+    interceptor = Restartable(
+        processes, target, "--log", server.url("stopped", connect_timeout="1"), "--drain-timeout-s", "1"
+    )
+    await interceptor.start()
+    clients = Clients(interceptor, CLIENTS)
+    await clients.acknowledged(100)
+    server.freeze()
+    await until_everybody_waits(interceptor)
+    known = list(clients.seen.acknowledged)
+    await interceptor.end(signal.SIGTERM)
+    assert "Traceback" not in interceptor.said()
+    seen = await clients.finish()
+    assert seen.acknowledged == known
+    server.thaw()
+    check_exact(await kept(server, "stopped"), known)
