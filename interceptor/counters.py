@@ -63,6 +63,7 @@ class Counters:
         "replayed",
         "request",
         "resent",
+        "rests",
         "serving_process_exits",
         "spill_bytes",
         "spill_events",
@@ -72,6 +73,7 @@ class Counters:
         "tunnels",
         "uncertain",
         "unrecorded",
+        "wake",
         "without_key",
     )
 
@@ -101,6 +103,8 @@ class Counters:
         self.detection = Histogram(DETECTION_BUCKETS_S)
         self.checkpoint_blackout = Histogram(RECOVERY_BUCKETS_S)
         self.checkpoints = 0
+        self.rests = 0
+        self.wake = Histogram(RECOVERY_BUCKETS_S)
         self.recoveries = 0
         self.replayed = 0
         self.divergences = 0

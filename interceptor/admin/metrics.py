@@ -262,6 +262,10 @@ class _AmbassadorCollector(Collector):
             "interceptor_recovery_estimate_seconds", "A recovery, if the target died now.",
             value=checkpoints.policy.estimate_s,
         )  # fmt: skip
+        yield CounterMetricFamily("interceptor_rests", "Times that the idle target was stopped.", value=counters.rests)
+        yield _histogram(
+            "interceptor_wake_seconds", "From the request that a rest ended with to Active.", counters.wake
+        )
 
     def _process(self) -> Iterable[Metric]:
         usage = resource.getrusage(resource.RUSAGE_SELF)

@@ -92,6 +92,10 @@ class Artefacts:
         """Yield what was written through `writer`.  Raises ArtefactDamagedError."""
         return read_pieces(self.path(checkpoint), checkpoint.id, self._keyring, sealed=sealed)
 
+    def scratch(self, checkpoint: Checkpoint) -> Path:
+        """Return a place for what is made of an artefact for a while; what is left there goes at the next start."""
+        return self.directory / f"{checkpoint.id}{_DRAFT_SUFFIX}"
+
     def next_number(self) -> int:
         """Return a number that no artefact here has."""
         matches = (_NAME.fullmatch(name) for name in self._names())

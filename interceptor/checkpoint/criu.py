@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from interceptor.address import TargetAddress
@@ -21,6 +23,7 @@ from interceptor.checkpoint.criu_command import Criu, CriuFailedError, process_i
 from interceptor.checkpoint.criu_dump import PreparedDump
 from interceptor.checkpoint.engine import Captured, EngineContext, Finish
 from interceptor.checkpoint.errors import CheckpointError, EngineUnusableError, RestoreRefusedError
+from interceptor.checkpoint.packing import in_thread, pack, unpack
 from interceptor.target.child_process import Spawning
 from interceptor.target.output_relay import OutputRelay
 from interceptor.target.subreaper import become_subreaper, end_children, name_of
@@ -61,6 +64,7 @@ class CriuEngine:
         self._limits = context.limits
         self._counters = context.counters
         self._criu = Criu(context.options.criu_binary)
+        self._compression = context.options.compression
         self._relays: dict[str, OutputRelay] = {}
         self._dump: PreparedDump | None = None
 
@@ -108,30 +112,48 @@ class CriuEngine:
                     f"the images have {size_bytes} bytes, more than {self._limits.checkpoint_bytes_max} "
                     "(checkpoint_bytes_max)"
                 )
-            return Captured(detail={"criu": self._criu.version, "pid": pid, "processes": count, "output": output})
+            if self._compression == "zstd":
+                await in_thread(partial(pack, draft.path))
+            return Captured(
+                detail={
+                    "criu": self._criu.version, "pid": pid, "processes": count, "output": output,
+                    "compression": self._compression, "images_bytes": size_bytes,
+                }
+            )  # fmt: skip
 
         return finish
 
     async def restore(self, checkpoint: Checkpoint, target: TargetAddress) -> None:
         """Make the processes from the images, as the supervisor's child."""
-        images = self._artefacts.path(checkpoint)
-        processes, threads = await asyncio.to_thread(process_ids, images)
-        await asyncio.to_thread(end_children, processes)
-        self._refuse_taken(threads)
+        processes: list[int] = []
         try:
-            async with asyncio.timeout(self._limits.restore_timeout_s):
-                pid = await self._criu.restore(images, self._inherited(checkpoint))
-            self._supervisor.adopt(pid)
-        except TimeoutError:
-            await asyncio.to_thread(end_children, processes)
-            self._counters.limits_reached["restore_timeout_s"] += 1
-            raise RestoreRefusedError(f"criu restore took longer than {self._limits.restore_timeout_s:g} s") from None
-        except (CriuFailedError, OSError, ValueError) as error:
-            await asyncio.to_thread(end_children, processes)
-            raise RestoreRefusedError(f"criu can't restore it: {error}") from error
+            async with self._images(checkpoint) as images:
+                processes, threads = await asyncio.to_thread(process_ids, images)
+                await asyncio.to_thread(end_children, processes)
+                self._refuse_taken(threads)
+                pid = await self._make(images, self._inherited(checkpoint))
+            # Nothing may be awaited behind this: the recovery begins with it.
+            self._adopt(pid)
         except BaseException:
             await asyncio.to_thread(end_children, processes)
             raise
+
+    async def _make(self, images: Path, inherited: Mapping[str, int]) -> int:
+        """Return the process id of the first.  Raises RestoreRefusedError; some may be there then."""
+        try:
+            async with asyncio.timeout(self._limits.restore_timeout_s):
+                return await self._criu.restore(images, inherited)
+        except TimeoutError:
+            self._counters.limits_reached["restore_timeout_s"] += 1
+            raise RestoreRefusedError(f"criu restore took longer than {self._limits.restore_timeout_s:g} s") from None
+        except (CriuFailedError, OSError, ValueError) as error:
+            raise RestoreRefusedError(f"criu can't restore it: {error}") from error
+
+    def _adopt(self, pid: int) -> None:
+        try:
+            self._supervisor.adopt(pid)
+        except OSError as error:
+            raise RestoreRefusedError(f"what criu has restored can't be watched: {error}") from error
 
     async def discard(self, checkpoint: Checkpoint) -> None:
         """Everything is in the artefact."""
@@ -149,6 +171,23 @@ class CriuEngine:
         if pid is None:
             raise CheckpointError("the target does not run: there is nothing to checkpoint")
         return pid
+
+    @contextlib.asynccontextmanager
+    async def _images(self, checkpoint: Checkpoint) -> AsyncIterator[Path]:
+        """Where criu can read them: the artefact, or what is made of it for the time of a restore."""
+        stored = self._artefacts.path(checkpoint)
+        if checkpoint.detail.get("compression") != "zstd":
+            yield stored
+            return
+        images = self._artefacts.scratch(checkpoint)
+        try:
+            try:
+                await in_thread(partial(unpack, stored, images))
+            except (OSError, ValueError) as error:
+                raise RestoreRefusedError(f"its images can't be decompressed: {error}") from error
+            yield images
+        finally:
+            await asyncio.to_thread(shutil.rmtree, images, ignore_errors=True)
 
     def _inherited(self, checkpoint: Checkpoint) -> dict[str, int]:
         """Return what the images call our pipes, and the descriptors that they are today."""

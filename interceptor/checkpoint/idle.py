@@ -51,7 +51,6 @@ class IdleRest:
         close_connections: Callable[[], Awaitable[None]],
         wake_target: Callable[[], None],
     ) -> None:
-        self.rests = 0
         self.last_wake_s: float | None = None
         self._after_s = after_s
         self._machine = machine
@@ -74,7 +73,7 @@ class IdleRest:
         """Return what `GET /state` shows."""
         return {
             "after_s": self._after_s,
-            "rests": self.rests,
+            "rests": self._counters.rests,
             "last_wake_s": round(self.last_wake_s, 6) if self.last_wake_s is not None else None,
         }
 
@@ -126,7 +125,7 @@ class IdleRest:
             self._admission.on_held = lambda: loop.call_soon(self.wake)
         finally:
             self._hold.release(HOLD)
-        self.rests += 1
+        self._counters.rests += 1
         logger.info("nobody has asked for %g s: the target rests in checkpoint %s", self._after_s, checkpoint.id)
         await self._supervisor.rest()
 
@@ -140,5 +139,6 @@ class IdleRest:
     def _state_changed(self, old: State, new: State, cause: Cause) -> None:
         if new is State.ACTIVE and self._wanted_s is not None:
             self.last_wake_s = monotonic() - self._wanted_s
+            self._counters.wake.observe(self.last_wake_s)
             self._wanted_s = None
             logger.info("the target is back from its rest after %.3f s", self.last_wake_s)

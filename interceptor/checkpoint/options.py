@@ -24,6 +24,7 @@ class CheckpointOptions:
     recovery_time_objective_s: float | None = None
     on_stop: bool = False
     criu_binary: str = "criu"
+    compression: str = "none"
     idle_after_s: float | None = None
     kubelet: KubeletOptions = field(default_factory=KubeletOptions)
     restored: str | None = None
@@ -34,6 +35,11 @@ class CheckpointOptions:
             raise ConfigurationError(
                 f"--idle-checkpoint-after: the engine {self.engine} can't bring a stopped target back; choose "
                 "--checkpoint-engine criu"
+            )
+        if self.compression != "none" and not starts_target:
+            raise ConfigurationError(
+                f"--checkpoint-compression: the engine {self.engine} has no images to compress; choose "
+                "--checkpoint-engine criu, or let the application compress what it hands out"
             )
         if self.recovery_time_objective_s is not None and not holds_state:
             raise ConfigurationError(

@@ -10,8 +10,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for what all tests here share
 
+from counting import counter_command
+from criu_here import criu_options
 from scripted import Script, ScriptedTarget
-from support import Processes, RunningInterceptor, Server, start_interceptor_process
+from support import Processes, RunningInterceptor, Server, free_port, start_interceptor_process
 from targets import start_target_process
 
 
@@ -63,3 +65,22 @@ def scripted() -> Iterator[Callable[..., ScriptedTarget]]:
     yield start
     for target in started:
         target.close()
+
+
+@pytest.fixture
+def criu_target() -> Server:
+    """Where the target of `start_criu` listens."""
+    return Server("127.0.0.1", free_port())
+
+
+@pytest.fixture
+def start_criu(processes: Processes, criu_target: Server, tmp_path: Path) -> Callable[..., RunningInterceptor]:
+    """`start_criu(*options, command=…)`: an interceptor, its log in files, that supervises a target (the counter)."""
+
+    def start(*options: str, command: list[str] | None = None) -> RunningInterceptor:
+        return start_interceptor_process(
+            processes, criu_target, "--log", f"file://{tmp_path}/log", *criu_options(), *options, "--",
+            *(command or counter_command(criu_target.port)),
+        )  # fmt: skip
+
+    return start

@@ -9,15 +9,12 @@ import os
 import random
 import signal
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from counting import Clients, applied, apply, counter_command, digest_of, start_counter
-from criu_here import criu_options
+from counting import Clients, applied, apply, digest_of, start_counter
+from criu_control import RefusedError, ask, kill_target, metric, output_of, post
 from faulty_disk import SmallDisk, mounted_disk
 from support import (
     PYTHON,
@@ -26,74 +23,17 @@ from support import (
     Server,
     accepts,
     free_port,
-    start_interceptor_process,
     wait_until,
 )
 
 from interceptor.target.subreaper import parent_of
 
 
-class RefusedError(Exception):
-    """The admin has answered with a problem."""
-
-
-def ask(interceptor: RunningInterceptor, method: str, path: str) -> Any:
-    """Ask the admin.  Raises RefusedError."""
-    request = urllib.request.Request(f"{interceptor.admin_url}{path}", method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=60.0) as answer:
-            return json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            raise RefusedError(f"{error.code}: {json.load(error)['detail']}") from None
-
-
-def post(server: Server, path: str) -> str:
-    with urllib.request.urlopen(f"{server.url}{path}", data=b"", timeout=30.0) as answer:
-        body: bytes = answer.read()
-    return body.decode()
-
-
-def kill_target(interceptor: RunningInterceptor, which: str = "pid") -> None:
-    """Kill it, and return when another incarnation is in step."""
-    target = interceptor.state()["target"]
-    os.kill(target[which], signal.SIGKILL)
-
-    def is_back() -> bool:
-        state = interceptor.state()
-        return state["target"]["incarnations"] > target["incarnations"] and state["state"] == "Active"
-
-    wait_until(is_back, "the recovery")
-
-
-def output_of(server: Server) -> str:
-    assert server.output is not None
-    return server.output.read_text()
-
-
 @pytest.fixture
-def target() -> Server:
-    return Server("127.0.0.1", free_port())
-
-
-@pytest.fixture
-def start(processes: Processes, target: Server, tmp_path: Path) -> Callable[..., RunningInterceptor]:
-    """`start(*options, command=…)`: an interceptor with a file log that supervises a target, usually the counter."""
-
-    def start_with(*options: str, command: list[str] | None = None) -> RunningInterceptor:
-        return start_interceptor_process(
-            processes, target, "--log", f"file://{tmp_path}/log", *criu_options(), *options, "--",
-            *(command or counter_command(target.port)),
-        )  # fmt: skip
-
-    return start_with
-
-
-@pytest.fixture
-def check_exact(processes: Processes, target: Server) -> Callable[..., None]:
+def check_exact(processes: Processes, criu_target: Server) -> Callable[..., None]:
     """The target's state is that of one which got the same operations without ever dying."""
 
-    def check(through: Server = target) -> None:
+    def check(through: Server = criu_target) -> None:
         undisturbed = start_counter(processes)
         apply(undisturbed, applied(through))
         assert digest_of(through) == digest_of(undisturbed)
@@ -102,11 +42,13 @@ def check_exact(processes: Processes, target: Server) -> Callable[..., None]:
 
 
 async def test_checkpoints_under_load_with_random_kills(
-    start: Callable[..., RunningInterceptor], target: Server, check_exact: Callable[..., None]
+    start_criu: Callable[..., RunningInterceptor], criu_target: Server, check_exact: Callable[..., None]
 ) -> None:
     """Rule 4: after each kill, also one during a dump or a restore, the state is exact and every request answered."""
     chance = random.Random(7)
-    interceptor = start("--checkpoint-interval", "0.5", "--retain", "checkpoints:3", "--segment-bytes-max", "20000")
+    interceptor = start_criu(
+        "--checkpoint-interval", "0.5", "--retain", "checkpoints:3", "--segment-bytes-max", "20000"
+    )
     clients = Clients(interceptor, 10)
     await clients.acknowledged(50)
     newest = (await asyncio.to_thread(ask, interceptor, "POST", "/checkpoint"))["version"]
@@ -124,16 +66,16 @@ async def test_checkpoints_under_load_with_random_kills(
             taken += 1
     seen = await clients.finish()
     assert (seen.refused, seen.broken, seen.wrong) == ([], [], [])
-    assert sorted(applied(target)) == sorted(seen.acknowledged)
+    assert sorted(applied(criu_target)) == sorted(seen.acknowledged)
     assert taken > 0
     check_exact()
 
 
 async def test_the_restored_target_is_ours_like_the_first(
-    start: Callable[..., RunningInterceptor], target: Server
+    start_criu: Callable[..., RunningInterceptor], criu_target: Server
 ) -> None:
     """Its process id stays, it is our child, ends with us, and needs no replay after a planned stop."""
-    interceptor = start("--checkpoint-on-stop")
+    interceptor = start_criu("--checkpoint-on-stop")
     assert interceptor.process is not None
     clients = Clients(interceptor, 3)
     await clients.acknowledged(30)
@@ -143,32 +85,32 @@ async def test_the_restored_target_is_ours_like_the_first(
     kill_target(interceptor)
     assert interceptor.state()["target"]["pid"] == pid
     assert parent_of(pid) == interceptor.process.pid
-    before = digest_of(target)
+    before = digest_of(criu_target)
     interceptor.process.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(interceptor.process.wait, 30.0) == 0
-    assert not accepts(target.host, target.port)
+    assert not accepts(criu_target.host, criu_target.port)
 
-    second = start("--checkpoint-on-stop")
-    assert digest_of(target) == before
-    assert sorted(applied(target)) == sorted(seen.acknowledged)
+    second = start_criu("--checkpoint-on-stop")
+    assert digest_of(criu_target) == before
+    assert sorted(applied(criu_target)) == sorted(seen.acknowledged)
     assert second.state()["last_recovery"]["events"] == 0
     assert "counter listening" not in output_of(second), "the command was not started"
     os.kill(second.state()["target"]["pid"], signal.SIGTERM)
     wait_until(lambda: second.state()["target"]["incarnations"] == 2, "the target is back after an exit of its own")
     assert second.process is not None
     second.process.send_signal(signal.SIGKILL)
-    wait_until(lambda: not accepts(target.host, target.port), "the target's death with us")
+    wait_until(lambda: not accepts(criu_target.host, criu_target.port), "the target's death with us")
 
-    third = start()
-    assert sorted(applied(target)) == sorted(seen.acknowledged)
+    third = start_criu()
+    assert sorted(applied(criu_target)) == sorted(seen.acknowledged)
     assert third.state()["uncertain"] is None
 
 
 async def test_damaged_and_missing_images_are_skipped(
-    start: Callable[..., RunningInterceptor], target: Server, tmp_path: Path, check_exact: Callable[..., None]
+    start_criu: Callable[..., RunningInterceptor], criu_target: Server, tmp_path: Path, check_exact: Callable[..., None]
 ) -> None:
     """Rule 8: the one before is used, down to the replay from version 1."""
-    interceptor = start()
+    interceptor = start_criu()
     clients = Clients(interceptor, 2)
     for _ in range(3):
         await clients.acknowledged(20)
@@ -195,9 +137,9 @@ async def test_damaged_and_missing_images_are_skipped(
 
 
 async def test_an_operator_chooses_where_the_restored_target_begins(
-    start: Callable[..., RunningInterceptor], check_exact: Callable[..., None]
+    start_criu: Callable[..., RunningInterceptor], check_exact: Callable[..., None]
 ) -> None:
-    interceptor = start()
+    interceptor = start_criu()
     clients = Clients(interceptor, 2)
     await clients.acknowledged(20)
     first = await asyncio.to_thread(ask, interceptor, "POST", "/checkpoint")
@@ -214,10 +156,10 @@ async def test_an_operator_chooses_where_the_restored_target_begins(
 
 
 async def test_an_idle_target_is_stopped_and_comes_back_with_the_next_request(
-    start: Callable[..., RunningInterceptor], target: Server, check_exact: Callable[..., None]
+    start_criu: Callable[..., RunningInterceptor], criu_target: Server, check_exact: Callable[..., None]
 ) -> None:
     """Its memory is gone meanwhile; nothing is replayed, nobody is refused, and /state says what is going on."""
-    interceptor = start("--idle-checkpoint-after", "0.3")
+    interceptor = start_criu("--idle-checkpoint-after", "0.3")
     sent = []
 
     def rests() -> bool:
@@ -228,7 +170,7 @@ async def test_an_idle_target_is_stopped_and_comes_back_with_the_next_request(
         wait_until(rests, "the rest")
         assert interceptor.state()["target"]["pid"] is None
         assert pid is None or parent_of(pid) is None
-        assert not accepts(target.host, target.port)
+        assert not accepts(criu_target.host, criu_target.port)
         sent.append(f"1-{number}")
         assert json.loads(post(interceptor, f"/counters/client1?op=1-{number}"))["value"] == number
     assert applied(interceptor) == sent
@@ -236,6 +178,8 @@ async def test_an_idle_target_is_stopped_and_comes_back_with_the_next_request(
     state = interceptor.state()
     assert state["checkpoints"]["idle"]["rests"] >= 3
     assert state["last_recovery"] is None, "coming back from a rest is no recovery"
+    assert metric(interceptor, "interceptor_rests_total") >= 3
+    assert metric(interceptor, "interceptor_wake_seconds_count") >= 3
 
     wait_until(rests, "the rest")
     clients = Clients(interceptor, 5)
@@ -249,7 +193,7 @@ async def test_an_idle_target_is_stopped_and_comes_back_with_the_next_request(
     assert interceptor.process is not None
     interceptor.process.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(interceptor.process.wait, 30.0) == 0
-    assert start().state()["last_recovery"]["events"] == 0
+    assert start_criu().state()["last_recovery"]["events"] == 0
     check_exact()
 
 
@@ -265,13 +209,13 @@ def app(environ, start_response):
 
 
 def test_a_prefork_server_comes_back_with_its_workers(
-    start: Callable[..., RunningInterceptor], target: Server, tmp_path: Path
+    start_criu: Callable[..., RunningInterceptor], criu_target: Server, tmp_path: Path
 ) -> None:
     """Master, worker, the listening socket that they share, and deleted temporary files: all are in the images."""
     (tmp_path / "remembering.py").write_text(APPLICATION)
-    command = [PYTHON, "-m", "gunicorn", "remembering:app", "--chdir", str(tmp_path), "-b", target.authority,
+    command = [PYTHON, "-m", "gunicorn", "remembering:app", "--chdir", str(tmp_path), "-b", criu_target.authority,
                "-k", "gthread", "--threads", "2", "-w", "1"]  # fmt: skip
-    interceptor = start(command=command)
+    interceptor = start_criu(command=command)
     assert post(interceptor, "/a") == "/a"
     taken = ask(interceptor, "POST", "/checkpoint")
     assert taken["detail"]["processes"] == 2
@@ -290,10 +234,10 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 
 async def test_a_full_disk_takes_no_checkpoint_and_nothing_else(
-    start: Callable[..., RunningInterceptor], small_disk: SmallDisk
+    start_criu: Callable[..., RunningInterceptor], small_disk: SmallDisk
 ) -> None:
     """The application goes on, no half image stays, nothing is trimmed."""
-    interceptor = start("--checkpoint-dir", f"{small_disk.directory}/checkpoints", "--retain", "checkpoints:1")
+    interceptor = start_criu("--checkpoint-dir", f"{small_disk.directory}/checkpoints", "--retain", "checkpoints:1")
     clients = Clients(interceptor, 3)
     await clients.acknowledged(30)
     while small_disk.fill():
@@ -315,6 +259,7 @@ async def test_a_full_disk_takes_no_checkpoint_and_nothing_else(
         (("--criu-binary", "{old}"), True, "version 3.17.1 is too old"),
         (("--criu-binary", "/bin/true"), True, "it says no version"),
         ((), False, "give its COMMAND after --"),
+        (("--checkpoint-engine", "mark", "--checkpoint-compression", "zstd"), True, "has no images to compress"),
         (("--log-key-file", "{keys}"), True, "would not be encrypted"),
     ],
 )
