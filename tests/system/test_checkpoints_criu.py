@@ -169,7 +169,7 @@ async def test_an_idle_target_is_stopped_and_comes_back_with_the_next_request(
         pid = interceptor.state()["target"]["pid"]
         wait_until(rests, "the rest")
         assert interceptor.state()["target"]["pid"] is None
-        assert pid is None or parent_of(pid) is None
+        wait_until(lambda pid=pid: pid is None or parent_of(pid) is None, "the end of its process")
         assert not accepts(criu_target.host, criu_target.port)
         sent.append(f"1-{number}")
         assert json.loads(post(interceptor, f"/counters/client1?op=1-{number}"))["value"] == number
