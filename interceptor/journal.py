@@ -230,8 +230,8 @@ class Journal:
                 self._counters.limits_reached[error.limit] += 1
             self._events_refused = self._events_refused or with_events
             raise
-        except LogFailedError as error:
-            self._fail(error)
+        except LogFailedError as final:
+            self._fail(final)
             raise
         # A few outcomes may find room where the events that are held find none.
         if self.unavailable is not None and (with_events or not self._events_refused):

@@ -369,8 +369,8 @@ class RequestReader:
                 return None
             try:
                 piece = b"".join(self._chunked.feed(self.take_rest()))
-            except chunked.SmallChunksError as error:
-                self._fail(RequestError(400, str(error), "small_chunks_max"))
+            except chunked.SmallChunksError as too_small:
+                self._fail(RequestError(400, str(too_small), "small_chunks_max"))
             except chunked.ChunkedError as error:
                 self._fail(RequestError(400, str(error)))
             if self._chunked.complete:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 import subprocess
@@ -81,3 +82,14 @@ def test_without_a_good_manifest_the_sources_run(compiled_tree: Path, manifest: 
 
 def test_every_module_named_is_there() -> None:
     assert set(hotpath.source_digests(ROOT)) == set(hotpath.MODULES)
+
+
+@pytest.mark.parametrize("module", hotpath.MODULES)
+def test_each_name_is_for_exceptions_of_one_type(module: str) -> None:
+    """mypyc gives a variable the type of its first binding; another exception under that name would be a TypeError."""
+    source = ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text()
+    for function in ast.walk(ast.parse(source)):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            handlers = [node for node in ast.walk(function) if isinstance(node, ast.ExceptHandler) and node.name]
+            names = {(node.name, ast.unparse(node.type)) for node in handlers if node.type is not None}
+            assert len(names) == len({name for name, _ in names}), f"{function.name} in {module}"
