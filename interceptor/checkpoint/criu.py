@@ -132,7 +132,6 @@ class CriuEngine:
                 await asyncio.to_thread(end_children, processes)
                 self._refuse_taken(threads)
                 pid = await self._make(images, self._inherited(checkpoint))
-            # Nothing may be awaited behind this: the recovery begins with it.
             self._adopt(pid)
         except BaseException:
             await asyncio.to_thread(end_children, processes)

@@ -95,7 +95,7 @@ class CheckpointEngine(Protocol):
         """Give an incarnation the checkpoint's state.  The artefact was verified a moment ago.
 
         Where `starts_target` is false, `target` is a fresh incarnation that accepts connections and has got nothing.
-        Where it is true, no incarnation is there, and one is when this returns.
+        Where it is true, no incarnation is there, and one is when this returns; it gets nothing before.
         Raises RestoreRefusedError, RestoreFailedError, and TargetLostError when the connection to the target broke.
         """
         ...

@@ -57,6 +57,7 @@ class Restoring:
         # How often an incarnation was lost while it was given this checkpoint.
         self._losses: dict[str, int] = {}
         # Where the engine starts the target: what the present incarnation was made from, and why not from others.
+        self._bringing = asyncio.Lock()
         self._brought: Checkpoint | None = None
         self._brought_is_ready = False
         self._reasons: list[str] = []
@@ -68,7 +69,9 @@ class Restoring:
         `asked_version` is an operator's word: exactly from there.  Raises NotPossibleNowError and TargetLostError.
         """
         if self._engine.starts_target:
-            return self._begin_behind_brought(asked_version)
+            # It may be seen to be ready before the engine is done with it.
+            async with self._bringing:
+                return self._begin_behind_brought(asked_version)
         if await self._restore_newest(asked_version):
             assert self.last is not None
             return self.last.checkpoint.version + 1
@@ -84,9 +87,10 @@ class Restoring:
         if self._brought is not None and not self._brought_is_ready:
             self._losses[self._brought.id] = self._losses.get(self._brought.id, 0) + 1
         self._brought, self._brought_is_ready = None, False
-        if await self._restore_newest(self._expected_version):
-            assert self.last is not None
-            self._brought = self.last.checkpoint
+        async with self._bringing:
+            if await self._restore_newest(self._expected_version):
+                assert self.last is not None
+                self._brought = self.last.checkpoint
         return self._brought is not None
 
     def _begin_behind_brought(self, asked_version: int | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from interceptor.checkpoint.checkpoint import Checkpoint
 from interceptor.checkpoint.errors import RestoreFailedError, RestoreRefusedError
 from interceptor.checkpoint.restoring import Restoring
 from interceptor.errors import InterceptorError, NotPossibleNowError, TargetLostError
+from tests.interceptor.fakes import until
 
 
 class Engine:
@@ -25,9 +27,12 @@ class Engine:
     def __init__(self) -> None:
         self.errors: dict[str, InterceptorError] = {}
         self.restored: list[str] = []
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
 
     async def restore(self, checkpoint: Checkpoint, target: TargetAddress) -> None:
         self.restored.append(checkpoint.id)
+        await self.may_go_on.wait()
         if checkpoint.id in self.errors:
             raise self.errors[checkpoint.id]
 
@@ -76,6 +81,20 @@ async def test_a_checkpoint_that_kills_is_tried_twice(tmp_path: Path) -> None:
         with pytest.raises(TargetLostError):
             await rig.restoring.prepare(None)
     assert await rig.restoring.prepare(None) == 11
+
+
+async def test_a_target_that_is_ready_before_its_engine_is_done_begins_at_the_checkpoint(tmp_path: Path) -> None:
+    """Rule 4: what it holds already is not delivered to it a second time."""
+    rig = Rig(tmp_path)
+    rig.engine.starts_target = True
+    rig.engine.may_go_on.clear()
+    bringing = asyncio.create_task(rig.restoring.bring_back())
+    await until(lambda: rig.engine.restored == ["http-2"])
+    preparing = asyncio.create_task(rig.restoring.prepare(None))
+    await asyncio.sleep(0)
+    rig.engine.may_go_on.set()
+    assert await bringing
+    assert await preparing == 21
 
 
 async def test_an_operator_says_from_where(tmp_path: Path) -> None:
