@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
 
-from bench.chaos.history import Ending, History, Kind, Operation, Violation
+from bench.chaos.history import READS, Ending, History, Kind, Operation, Violation
 from bench.chaos.linearizability import Call, counter_step, is_linearizable, register_step
 
 # A rule that is broken is mostly broken often: the first few say what there is to know.
@@ -45,6 +45,11 @@ def _in_doubt(history: History) -> set[str]:
     return {event.id for event in history.log if any(low <= event.version <= high for low, high in ranges)}
 
 
+def _past_the_log(history: History, operation: Operation) -> bool:
+    """Whether it is a read that is no event."""
+    return history.unrecorded_reads and operation.kind in READS
+
+
 def _left_out(history: History) -> set[str]:
     quarantined = set(history.quarantined)
     return {event.id for event in history.log if event.version in quarantined}
@@ -61,7 +66,7 @@ def _exactly_once(history: History) -> Iterator[Violation]:
             yield Violation("1", f"{identifier} has {times} versions")
     doubtful = _in_doubt(history)
     for operation in history.operations:
-        if operation.ending is not Ending.ACKNOWLEDGED:
+        if operation.ending is not Ending.ACKNOWLEDGED or _past_the_log(history, operation):
             continue
         if operation.id not in logged:
             yield Violation("2", f"{operation.id} was acknowledged and is not in the log")
@@ -121,9 +126,9 @@ def _refused_is_nothing(history: History) -> Iterator[Violation]:
             yield Violation("3", f"{operation.id} {said} and was applied")
         elif operation.id in logged:
             yield Violation("3", f"{operation.id} {said} and is in the log")
-    known = {operation.id for operation in history.operations}
+    known = {operation.id for operation in history.operations if not _past_the_log(history, operation)}
     for identifier in sorted((applied | logged) - known):
-        yield Violation("3", f"{identifier} was made by no client")
+        yield Violation("3", f"{identifier} was made by no client, or is a read that goes past the log")
 
 
 def _same_bytes(history: History) -> Iterator[Violation]:
@@ -157,7 +162,9 @@ def _client_errors(history: History) -> Iterator[Violation]:
             window for window in history.windows if window.begin_ns <= ended and operation.invoked_ns <= window.end_ns
         ]
         status = operation.status
-        if status is None and any(window.cuts for window in at_work):
+        # A part of an answer that is no event can't be continued by the next incarnation.
+        cuts = (window.cuts or _past_the_log(history, operation) for window in at_work)
+        if status is None and any(cuts):
             continue
         if status is not None and any(status in window.statuses for window in at_work):
             continue
@@ -202,7 +209,10 @@ def _linearizable(history: History) -> Iterator[Violation]:
     for operation in history.operations:
         model = _MODEL_OF.get(operation.kind)
         # What is not in the log has never taken effect.
-        if model is not None and operation.id in logged:
+        effective = operation.id in logged or (
+            _past_the_log(history, operation) and operation.ending is Ending.ACKNOWLEDGED
+        )
+        if model is not None and effective:
             by_key[model, operation.key].append(_call_of(operation))
     for (model, key), calls in sorted(by_key.items()):
         if model == "counter":

@@ -30,9 +30,11 @@ class Answer:
 class Client:
     """Keep-alive, mostly; one request at a time, or several in one write; some connections end early, at each stage."""
 
-    def __init__(self, number: int, port: int, seed: str, epoch: Callable[[], int], pause_s: float) -> None:
+    def __init__(
+        self, number: int, port: int, seed: str, epoch: Callable[[], int], pause_s: float, read_mark: str = ""
+    ) -> None:
         self._chance = random.Random(seed)
-        self._workload = Workload(number, self._chance)
+        self._workload = Workload(number, self._chance, read_mark)
         self._port = port
         self._epoch = epoch
         self._pause_s = pause_s

@@ -24,6 +24,9 @@ class Kind(StrEnum):
     POISON = "poison"
 
 
+READS = frozenset({Kind.COUNT, Kind.READ, Kind.LIST})
+
+
 class Ending(StrEnum):
     """What a client knows about its operation."""
 
@@ -122,6 +125,8 @@ class History:
     divergences_expected: bool = False
     keyed: bool = False
     """The order that was asked for is one within each key."""
+    unrecorded_reads: bool = False
+    """Reads go past the log, and the target's journal leaves them out."""
     notes: list[str] = field(default_factory=list)
     """What the harness itself has found wrong while it ran."""
 

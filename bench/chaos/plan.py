@@ -6,13 +6,14 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.chaos.target.application import UNRECORDED_MARK
 from bench.chaos.target.kinds import KINDS, TargetKind
 
 HOLD_S = 25.0
 SHORT_HOLD_S = 1.0
 LANES = 4
 VARIANT_SHARE = 0.3
-VARIANTS = ("plain", "lanes", "checkpoints")
+VARIANTS = ("plain", "lanes", "checkpoints", "reads")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Plan:
     """Order within each key, down several lanes."""
     checkpoints: bool = False
     """The target's state is taken each second and every few events, and a recovery begins there."""
+    unrecorded_reads: bool = False
+    """Reads go past the log (--record unsafe)."""
     clients: int = 10
 
     @property
@@ -44,6 +47,11 @@ class Plan:
         """The run's own source of chance."""
         return random.Random(f"run {self.seed}")
 
+    @property
+    def read_mark(self) -> str:
+        """What tells the application that a read is no event."""
+        return UNRECORDED_MARK if self.unrecorded_reads else ""
+
     def describe(self) -> str:
         """Say it in one line."""
         words = [self.kind.name, "supervised" if self.supervised else "restarted from outside"]
@@ -51,6 +59,7 @@ class Plan:
             words.append("on-unclean wait" if self.wait_on_unclean else "on-unclean assume-applied")
         words += ["--ready-path"] * self.ready_path
         words += [f"order by key, {LANES} lanes"] * self.keyed + ["checkpoints"] * self.checkpoints
+        words += ["reads past the log"] * self.unrecorded_reads
         words += ["1 s hold window"] * self.short_hold + ["small disk"] * self.small_disk
         return ", ".join(words)
 
@@ -79,4 +88,5 @@ def make_plan(
         tuple(only),
         "lanes" in chosen,
         "checkpoints" in chosen,
+        "reads" in chosen,
     )

@@ -6,7 +6,7 @@ import random
 import zlib
 from dataclasses import dataclass
 
-from bench.chaos.history import Kind, Operation
+from bench.chaos.history import READS, Kind, Operation
 
 SHARED_KEYS = 3
 BIG_BODY_BYTES = 150_000
@@ -38,7 +38,9 @@ class Workload:
     history short enough to be searched.  A list belongs to one client.
     """
 
-    def __init__(self, client: int, chance: random.Random) -> None:
+    def __init__(self, client: int, chance: random.Random, read_mark: str) -> None:
+        """`read_mark` is what a read has behind its other parameters."""
+        self._read_mark = read_mark
         self._client = client
         self._chance = chance
         self._made = 0
@@ -65,6 +67,8 @@ class Workload:
             target += f"&pad={BIG_ANSWER_BYTES}"
         if chance.random() < 0.1:
             target += "&chunked=1"
+        if kind in READS:
+            target += self._read_mark
         body = b""
         if method == "POST":
             body = chance.randbytes(BIG_BODY_BYTES if chance.random() < 0.03 else chance.randrange(200))

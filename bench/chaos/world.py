@@ -36,7 +36,7 @@ class World:
 
     def __init__(self, plan: Plan, launcher: Sequence[str], directory: Path) -> None:
         self.plan = plan
-        self.history = History(keyed=plan.keyed)
+        self.history = History(keyed=plan.keyed, unrecorded_reads=plan.unrecorded_reads)
         self.epoch = 0
         self._stack = AsyncExitStack()
         self._directory = directory
@@ -52,7 +52,7 @@ class World:
             launcher, self._options(), self.target.command if plan.supervised else (), self.disk.environment, directory
         )
         self.clients = [
-            Client(number, self.proxy.port, f"client {plan.seed} {number}", lambda: self.epoch, PAUSE_S)
+            Client(number, self.proxy.port, f"client {plan.seed} {number}", lambda: self.epoch, PAUSE_S, plan.read_mark)
             for number in range(plan.clients)
         ]
         self.aside = Client(plan.clients, self.proxy.port, f"aside {plan.seed}", lambda: self.epoch, PAUSE_S)
@@ -67,6 +67,8 @@ class World:
         options += ["--hold-time-max-s", str(plan.hold_s)]
         if plan.keyed:
             options += ["--order", "key:path:/*/{key}", "--lanes", str(LANES)]
+        if plan.unrecorded_reads:
+            options += ["--record", "unsafe"]
         if plan.checkpoints:
             options += ["--checkpoint-engine", "http", "--checkpoint-path", STATE_PATH, "--checkpoint-interval", "1"]
             options += ["--checkpoint-every-events", "25"]

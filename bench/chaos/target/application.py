@@ -1,8 +1,9 @@
 """What the application remembers, and its answers; the same for every server.
 
 `POST /counters/K`, `/registers/K`, `/lists/K` change and `GET` reads, each with `?op=ID`; the journal keeps the ids in
-the order in which they were applied, with a checksum of each content.  Two equal histories give equal bytes: no time,
-no chance.  All of it can be taken out and given back at another path, as a checkpoint.
+the order in which they were applied, with a checksum of each content.  A read that says it is no event is left out of
+it.  Two equal histories give equal bytes: no time, no chance.  All of it can be taken out and given back at another
+path, as a checkpoint.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 JOURNAL_PATH = "/chaos/journal"
 READY_PATH = "/chaos/ready"
 STATE_PATH = "/chaos/state"
+UNRECORDED_MARK = "&unrecorded=1"
 
 
 class Application:
@@ -48,7 +50,8 @@ class Application:
         if collection == "poison":
             os._exit(66)
         with self._lock:
-            self._applied.append((operation, zlib.crc32(body)))
+            if "unrecorded" not in query:
+                self._applied.append((operation, zlib.crc32(body)))
             value = self._apply(collection, key, operation, changes=method == "POST")
         padding = "x" * int(query.get("pad", ["0"])[0])
         return 200, json.dumps({"op": operation, "value": value, "padding": padding}).encode()

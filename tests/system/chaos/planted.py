@@ -14,12 +14,18 @@ from interceptor.first_contact import FirstContact
 from interceptor.hold import Hold
 from interceptor.journal import Journal
 from interceptor.projector import Projector
+from interceptor.release_gate import ReleaseGate
 from interceptor.states import Cause, State
 
 
 def released_early() -> None:
     """Rule 2: answers leave before their events are durable."""
     Journal.release_version = property(lambda self: self.last_version, lambda self, value: None)  # type: ignore[assignment]
+
+
+def read_released_early() -> None:
+    """Rule 2: what a read past the log shows may not be durable yet."""
+    ReleaseGate.is_open = lambda self, version: True  # type: ignore[method-assign]
 
 
 def order_swapped() -> None:
@@ -73,7 +79,7 @@ def refused_and_kept() -> None:
 
 BUGS: dict[str, Callable[[], None]] = {
     bug.__name__.replace("_", "-"): bug
-    for bug in (released_early, order_swapped, drain_ignored, delivered_twice, refused_and_kept)
+    for bug in (released_early, read_released_early, order_swapped, drain_ignored, delivered_twice, refused_and_kept)
 }
 
 if __name__ == "__main__":

@@ -40,11 +40,17 @@ async def test_no_rule_is_violated(kind: str, tmp_path: Path) -> None:
     assert findings.acknowledged > 50
 
 
-@pytest.mark.parametrize(("variant", "faults"), [("lanes", ("kill", "exit-between")), ("checkpoints", ("kill",))])
-async def test_no_rule_is_violated_with_several_lanes_or_from_checkpoints(
-    variant: str, faults: tuple[str, ...], tmp_path: Path
-) -> None:
-    """Rules 1 to 5, the order within each key, and recoveries that begin at the state of a version."""
+@pytest.mark.parametrize(
+    ("variant", "faults"),
+    [
+        ("lanes", ("kill", "exit-between")),
+        ("checkpoints", ("kill",)),
+        # Released too early, a read shows what the power takes away.
+        ("reads", ("kill", "log-slow-kill-both")),
+    ],
+)
+async def test_no_rule_is_violated_in_any_variant(variant: str, faults: tuple[str, ...], tmp_path: Path) -> None:
+    """Rules 1 to 5, the order within each key, recoveries from a version's state, reads past the log."""
     orders = Orders(
         seed=2, failures=8, kinds=("raw",), faults=faults, variants=(variant,), work_dir=tmp_path,
         histories=tmp_path / "histories",
@@ -55,24 +61,27 @@ async def test_no_rule_is_violated_with_several_lanes_or_from_checkpoints(
 
 
 @pytest.mark.parametrize(
-    ("bug", "faults", "rules"),
+    ("bug", "variant", "faults", "rules"),
     [
-        ("released-early", ("log-slow-kill-both",), {"2"}),
-        ("order-swapped", ("kill",), {"1"}),
-        ("drain-ignored", ("hold",), {"4"}),
-        ("delivered-twice", ("kill-interceptor",), {"3"}),
-        ("refused-and-kept", ("outage",), {"3"}),
+        ("released-early", "plain", ("log-slow-kill-both",), {"2"}),
+        ("read-released-early", "reads", ("log-slow-kill-both",), {"linearizable"}),
+        ("order-swapped", "plain", ("kill",), {"1"}),
+        ("drain-ignored", "plain", ("hold",), {"4"}),
+        ("delivered-twice", "plain", ("kill-interceptor",), {"3"}),
+        ("refused-and-kept", "plain", ("outage",), {"3"}),
     ],
 )
 @pytest.mark.timeout(60)
-async def test_a_planted_bug_is_found(bug: str, faults: tuple[str, ...], rules: set[str], tmp_path: Path) -> None:
+async def test_a_planted_bug_is_found(
+    bug: str, variant: str, faults: tuple[str, ...], rules: set[str], tmp_path: Path
+) -> None:
     """Each within a minute, with a history and the command that does it again."""
     orders = Orders(
         seed=1, failures=FAILURES, failures_per_run=3, kinds=("raw",), faults=faults,
         # Compiled methods can't be replaced.
         launcher=("env", "INTERCEPTOR_COMPILED=0", sys.executable, PLANTED, bug), work_dir=tmp_path,
         histories=tmp_path / "histories",
-        stop_at_violation=True, variants=("plain",),
+        stop_at_violation=True, variants=(variant,),
     )  # fmt: skip
     findings = await run_campaign(orders, print)
     assert rules <= {violation.rule for violation in findings.violations}, table(findings)

@@ -49,6 +49,19 @@ def test_a_legal_history() -> None:
     assert check(legal()) == []
 
 
+def test_reads_past_the_log_are_no_events() -> None:
+    """--record unsafe: they are checked all the same, and one that is in the log is a violation."""
+    history = legal()
+    history.unrecorded_reads = True
+    assert {violation.rule for violation in check(history)} == {"3"}
+    history.log.pop()
+    history.final.applied.pop()
+    history.quiets.clear()
+    assert check(history) == []
+    history.operations.append(operation("2.3", Kind.COUNT, "c", 70, 3))
+    assert {violation.rule for violation in check(history)} == {"linearizable"}
+
+
 def lost(history: History) -> None:
     del history.log[1], history.final.applied[1]
     history.log[1:] = [Logged(event.version - 1, event.id, 7) for event in history.log[1:]]
