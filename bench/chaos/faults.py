@@ -130,7 +130,9 @@ async def _kill_both(world: World, chance: random.Random) -> None:
     await world.proxy.kill()
     world.target.kill_all()
     world.target.signal(signal.SIGKILL)
-    if not world.plan.small_disk:
+    if world.database is not None:
+        await asyncio.to_thread(world.database.crash)
+    elif not world.plan.small_disk:
         world.disk.cut_power()
     if not world.plan.supervised:
         await world.target.until_another(pid)
@@ -175,6 +177,20 @@ async def _full_log(world: World, chance: random.Random) -> None:
     world.small_disk.make_room()
 
 
+async def _frozen_database(world: World, chance: random.Random) -> None:
+    assert world.database is not None
+    world.database.freeze()
+    try:
+        await asyncio.sleep(chance.uniform(0.2, 0.8))
+    finally:
+        world.database.thaw()
+
+
+async def _crashed_database(world: World, chance: random.Random) -> None:
+    assert world.database is not None
+    await asyncio.to_thread(world.database.crash)
+
+
 async def _step_clock(world: World, chance: random.Random) -> None:
     world.disk.step_clock(chance.choice((-86_400, -3_600, -30, 30, 3_600, 86_400)))
     await asyncio.sleep(0.1)
@@ -190,6 +206,19 @@ def _living_target_closes(plan: Plan) -> Expectation:
 def _interceptor_killed(plan: Plan) -> Expectation:
     exact = plan.supervised or plan.wait_on_unclean or plan.kind.prefork
     return INTERCEPTOR_KILLED if exact else INTERCEPTOR_KILLED_TARGET_LIVES
+
+
+def _in_files(plan: Plan) -> bool:
+    return not plan.postgres
+
+
+def _in_a_database(plan: Plan) -> bool:
+    return plan.postgres
+
+
+def _target_can_be_made_new(plan: Plan) -> bool:
+    """A database lacks what was delivered and not committed: a target that lives on holds more than the log."""
+    return not plan.postgres or _interceptor_killed(plan) is INTERCEPTOR_KILLED
 
 
 def _on_the_wire(plan: Plan) -> bool:
@@ -222,13 +251,15 @@ FAULTS = {
             weight=8,
             alone=True,
         ),
-        Fault("kill-interceptor", _kill_interceptor, _interceptor_killed),
+        Fault("kill-interceptor", _kill_interceptor, _interceptor_killed, _target_can_be_made_new),
         Fault("kill-both", _kill_both, lambda plan: INTERCEPTOR_KILLED),
         Fault("restart-interceptor", _restart_interceptor, lambda plan: ORDERLY_STOP),
         Fault("hold", _hold, alone=True),
-        Fault("log-slow", _slow_log),
-        Fault("log-slow-kill-both", _slow_log_and_both_killed, lambda plan: INTERCEPTOR_KILLED),
+        Fault("log-slow", _slow_log, possible=_in_files),
+        Fault("log-slow-kill-both", _slow_log_and_both_killed, lambda plan: INTERCEPTOR_KILLED, _in_files),
         Fault("log-full", _full_log, possible=lambda plan: plan.small_disk, weight=8),
+        Fault("log-frozen", _frozen_database, possible=_in_a_database, weight=8),
+        Fault("log-crash", _crashed_database, possible=_in_a_database, weight=8, alone=True),
         Fault("clock-step", _step_clock),
     )
 }

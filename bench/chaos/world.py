@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from bench.chaos.client import Client
+from bench.chaos.database import Database, the_database
 from bench.chaos.disk import FaultyDisk, SmallDisk, compiled_library, mounted_disk
 from bench.chaos.expectation import Expectation
 from bench.chaos.history import Applied, FinalState, History, Logged, Quiet, Window
@@ -45,7 +46,11 @@ class World:
         if plan.small_disk:
             self.small_disk = self._stack.enter_context(mounted_disk(directory / "disk", DISK_MIB))
             log = self.small_disk.directory / "log"
+        self.database: Database | None = None
         self._log_url = f"file://{log}"
+        if plan.postgres:
+            self.database = the_database(directory.parent)
+            self._log_url = self.database.url(directory.name)
         self.disk = FaultyDisk(compiled_library(directory), log, directory / "triggers")
         self.target = Target(plan.kind, free_port(), directory, supervised=plan.supervised)
         self.proxy = Proxy(
