@@ -38,6 +38,12 @@ class Checkpoint:
         """The number in its id."""
         return int(self.id.rpartition("-")[2])
 
+    @property
+    def state_bytes(self) -> int:
+        """What a restore has to move: more than what is stored, where that is compressed."""
+        found = self.detail.get("uncompressed_bytes")
+        return found if isinstance(found, int) and found > self.size_bytes else self.size_bytes
+
     def as_fact(self) -> dict[str, Fact]:
         """Return it as it is stored and as `GET /checkpoint` shows it."""
         return {

@@ -117,7 +117,7 @@ class CriuEngine:
             return Captured(
                 detail={
                     "criu": self._criu.version, "pid": pid, "processes": count, "output": output,
-                    "compression": self._compression, "images_bytes": size_bytes,
+                    "compression": self._compression, "uncompressed_bytes": size_bytes,
                 }
             )  # fmt: skip
 

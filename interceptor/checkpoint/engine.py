@@ -37,7 +37,11 @@ class EngineContext:
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """What the catalogue is to keep beside the artefact: a reference to an image, and the engine's own facts."""
+    """What the catalogue is to keep beside the artefact: a reference to an image, and the engine's own facts.
+
+    `uncompressed_bytes` among them is the size of the state where the artefact is smaller: it tells how long a restore
+    takes.
+    """
 
     image: str | None = None
     detail: Mapping[str, Fact] = field(default_factory=dict)

@@ -123,7 +123,7 @@ class CheckpointPolicy:
         # Until it is stored, the tail grows on.
         tail_events = self._tail_events + self._events_s * (self._took_s + 2 * LOOK_S)
         tail_s = tail_events / figures.replay_events_s
-        restore_s = figures.restore_s(base.size_bytes if base is not None else None)
+        restore_s = figures.restore_s(base.state_bytes if base is not None else None)
         if figures.start_s + restore_s >= objective_s:
             self._tell_unreachable(objective_s, restore_s)
         if restore_s + tail_s < budget_s or tail_s < objective_s * TAIL_SHARE_MIN:
@@ -142,7 +142,7 @@ class CheckpointPolicy:
 
     def _estimate_s(self, tail_events: int) -> float:
         base = self._base
-        return self.figures.estimate_s(tail_events, base.size_bytes if base is not None else None)
+        return self.figures.estimate_s(tail_events, base.state_bytes if base is not None else None)
 
     def _learn(self) -> None:
         now_s, version = self._clock(), self._journal.last_version
@@ -156,7 +156,7 @@ class CheckpointPolicy:
         recovery, restored = self._standing.last_recovery, self._last_restored()
         if restored is not None and restored is not self._restore_seen:
             self._restore_seen = restored
-            self.figures.restored(restored.checkpoint.size_bytes, restored.seconds)
+            self.figures.restored(restored.checkpoint.state_bytes, restored.seconds)
         if recovery is not None and recovery is not self._recovery_seen:
             self._recovery_seen = recovery
             self.figures.recovered(recovery)

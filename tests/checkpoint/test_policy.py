@@ -131,6 +131,12 @@ async def test_a_recovery_teaches_the_estimate_and_is_a_fact() -> None:
     assert rig.policy.figures.replay_events_s == 1000, "a worse rate counts at once"
 
 
+def test_a_compressed_state_is_estimated_by_what_a_restore_moves() -> None:
+    facts: dict[str, Fact] = {"uncompressed_bytes": 1000}
+    assert Checkpoint("criu-1", 1, "criu", 0.0, size_bytes=10, detail=facts).state_bytes == 1000
+    assert Checkpoint("criu-1", 1, "criu", 0.0, size_bytes=10).state_bytes == 10
+
+
 def test_the_estimate() -> None:
     figures = RecoveryFigures(start_s=1, replay_events_s=100, restore_bytes_s=1000)
     assert figures.estimate_s(200, None) == 3
