@@ -11,6 +11,7 @@ RFC_LINE = "RFC 9112 §4"
 RFC_FIELDS = "RFC 9112 §5"
 LLHTTP = "llhttp test/response"
 H11 = "h11 tests"
+HAPROXY = "HAProxy reg-tests"
 OK = b"HTTP/1.1 200 OK"
 LENGTH = b"Content-Length: 5"
 CHUNKED = b"Transfer-Encoding: chunked"
@@ -56,6 +57,8 @@ ANSWERS = [
     _answer("chunked, then identity", LLHTTP + "/transfer-encoding", CHUNKED, b"Transfer-Encoding: identity"),
     _answer("chunked, deflate", LLHTTP + "/transfer-encoding", b"Transfer-Encoding: chunked, deflate", body=b"World"),
     _answer("chunkedchunked", LLHTTP + "/transfer-encoding", b"Transfer-Encoding: chunkedchunked", body=CHUNKS),
+    _answer("chunked, gzip, chunked", HAPROXY, b"Transfer-Encoding: chunked, gzip, chunked", body=CHUNKS),
+    _answer("gzip alone", HAPROXY, b"Transfer-Encoding: gzip", body=CHUNKS),
     _answer("gzip, chunked", RFC_CODING, b"Transfer-Encoding: gzip, chunked", body=CHUNKS),
     _answer("identity", RFC_CODING, b"Transfer-Encoding: identity"),
     _answer("empty coding beside a length", LLHTTP + "/transfer-encoding", b"Transfer-Encoding:", LENGTH),

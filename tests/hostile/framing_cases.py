@@ -14,6 +14,7 @@ KETTLE_2019 = "PortSwigger 2019, HTTP Desync Attacks"
 GARDEN = "HTTP Garden"
 LLHTTP = "llhttp test/request"
 H11 = "h11 tests"
+HAPROXY = "HAProxy reg-tests"
 
 
 def _length(name: str, origin: str, *values: bytes, ours: tuple[int, ...] = (400,)) -> Case:
@@ -110,6 +111,8 @@ CODINGS = [
     _coding("identity, chunked", RFC_CODING, b"Transfer-Encoding: identity, chunked", ours=(501,)),
     _coding("gzip, chunked", RFC_CODING, b"Transfer-Encoding: gzip, chunked", ours=(501,)),
     _coding("chunked, gzip", LLHTTP + "/transfer-encoding", b"Transfer-Encoding: chunked, gzip"),
+    _coding("chunked, gzip, chunked", HAPROXY, b"Transfer-Encoding: chunked, gzip, chunked"),
+    _coding("gzip alone", HAPROXY, b"Transfer-Encoding: gzip"),
     _coding("chunked, chunked", RFC_CODING, b"Transfer-Encoding: chunked, chunked"),
     _coding("chunkedchunked", LLHTTP + "/transfer-encoding", b"Transfer-Encoding: chunkedchunked"),
     _coding("pigeons", LLHTTP + "/transfer-encoding", b"Transfer-Encoding: pigeons"),
