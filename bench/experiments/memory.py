@@ -11,7 +11,8 @@ from bench.processes import ProcessError, rss_bytes
 from bench.subjects import Running, start_subject
 
 CONNECTIONS = (0, 1000, 5000, 10_000)
-SUBJECTS = ("interceptor-memory", "interceptor-file-strict", "nginx", "haproxy", "envoy", "aiohttp")
+# HAProxy did not serve all of 10,000 clients with the 20,000 descriptors that there are here.
+SUBJECTS = ("interceptor-memory", "interceptor-file-strict", "nginx")
 ANSWER_TIMEOUT_S = 30.0
 SETTLE_S = 0.5
 _REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: idle\r\n\r\n"
