@@ -9,8 +9,9 @@ CHECK_PYTHON := 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.1
 demo: $(VENV)/.run
 	$(BIN)/interceptor demo
 
+# Two at a time: most of them wait for processes. A file's tests stay together, because they share servers.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
