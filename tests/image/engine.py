@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,7 +86,9 @@ class Engine:
             *(f"--build-arg={name}={value}" for name, value in arguments.items()), f"--tag={IMAGE}", ".",
             timeout_s=BUILD_TIMEOUT_S,
         )  # fmt: skip
-        self.run("podman", "image", "prune", "--force")
+        # Housekeeping: what a build that was broken off has left may hold images.
+        with suppress(EngineError):
+            self.run("podman", "image", "prune", "--force")
         return IMAGE
 
     def _base(self, name: str, packages: str) -> str:

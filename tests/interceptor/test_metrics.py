@@ -79,7 +79,7 @@ async def test_every_histogram_adds_up() -> None:
         await at.send("/a", "/b", "/c")
         families = text_string_to_metric_families((await at.control("GET", "/metrics")).text)
         histograms = [family for family in families if family.type == "histogram"]
-        assert len(histograms) == 11
+        assert len(histograms) == 12
         for family in histograms:
             buckets = [sample for sample in family.samples if sample.name.endswith("_bucket")]
             (count,) = [sample.value for sample in family.samples if sample.name.endswith("_count")]

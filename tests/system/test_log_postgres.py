@@ -292,7 +292,7 @@ async def test_a_stop_while_the_database_is_frozen_ends_and_loses_nothing(
     """SIGTERM: nobody is acknowledged whose event is not kept, and the stop does not wait for the database for ever."""
     target = start_counter(processes)
     interceptor = Restartable(
-        processes, target, "--log", server.url("stopped", connect_timeout="1"), "--drain-timeout-s", "1"
+        processes, target, "--log", server.url("ended", connect_timeout="1"), "--drain-timeout-s", "1"
     )
     await interceptor.start()
     clients = Clients(interceptor, CLIENTS)
@@ -305,4 +305,4 @@ async def test_a_stop_while_the_database_is_frozen_ends_and_loses_nothing(
     seen = await clients.finish()
     assert seen.acknowledged == known
     server.thaw()
-    check_exact(await kept(server, "stopped"), known)
+    check_exact(await kept(server, "ended"), known)
