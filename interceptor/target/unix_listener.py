@@ -14,21 +14,13 @@ import struct
 from collections.abc import Iterator
 
 from interceptor.target.errors import ListenerUnreadableError
+from interceptor.target.netlink_diag import ask_for_all, open_netlink
 
-_NETLINK_SOCK_DIAG = 4
-_SOCK_DIAG_BY_FAMILY = 20
-_NLMSG_ERROR = 2
-_NLMSG_DONE = 3
-_NLM_F_REQUEST = 0x1
-_NLM_F_DUMP = 0x300
-_LISTEN_STATE = 1 << 10
+_LISTENING = 1 << 10
 _SHOW_NAME_AND_FILE = 0x1 | 0x2
 _ATTRIBUTE_NAME = 0
 _ATTRIBUTE_FILE = 1
-_RECEIVE_BYTES = 65536
 
-_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port id
-_ERROR = struct.Struct("=i")
 _QUERY = struct.Struct("=BBxxIIIII")  # family, protocol, states, inode, what to show, cookie
 _REPLY = struct.Struct("=BBBxIII")  # family, type, state, inode, cookie
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
@@ -45,9 +37,7 @@ class UnixListeningSocket:
         self.where = f"unix:{path}"
         self._path = path
         try:
-            self._socket = socket.socket(
-                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, _NETLINK_SOCK_DIAG
-            )
+            self._socket = open_netlink()
         except OSError as error:
             raise self._unreadable(str(error)) from error
 
@@ -99,21 +89,9 @@ class UnixListeningSocket:
 
     def _listening(self) -> Iterator[tuple[int, str, int | None]]:
         """Yield (socket inode, name, inode of the file) of each listening Unix socket."""
-        body = _QUERY.pack(socket.AF_UNIX, 0, _LISTEN_STATE, 0, _SHOW_NAME_AND_FILE, 0, 0)
-        flags = _NLM_F_REQUEST | _NLM_F_DUMP
-        self._socket.send(_HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, flags, 1, 0) + body)
-        while True:
-            datagram = self._socket.recv(_RECEIVE_BYTES)
-            offset = 0
-            while offset < len(datagram):
-                length, kind, *_ = _HEADER.unpack_from(datagram, offset)
-                if kind == _NLMSG_DONE:
-                    return
-                if kind == _NLMSG_ERROR:
-                    code = -_ERROR.unpack_from(datagram, offset + _HEADER.size)[0]
-                    raise OSError(code, os.strerror(code), "NETLINK_SOCK_DIAG")
-                yield _read_reply(datagram[offset + _HEADER.size : offset + length])
-                offset += length + 3 & ~3
+        query = _QUERY.pack(socket.AF_UNIX, 0, _LISTENING, 0, _SHOW_NAME_AND_FILE, 0, 0)
+        for reply in ask_for_all(self._socket, query):
+            yield _read_reply(reply)
 
     def _unreadable(self, what: str) -> ListenerUnreadableError:
         return ListenerUnreadableError(
