@@ -48,7 +48,9 @@ class Acceptor:
         self._room = room
         self._make_client = make_client
         self._loop = asyncio.get_running_loop()
-        self._tasks = TaskGroup("acceptor")
+        # Who has a header or a handshake to give may take long, and is cut at the end; who has neither is there at once.
+        self._preparing = TaskGroup("acceptor")
+        self._connecting = TaskGroup("acceptor")
         self._closed = False
 
     def start(self) -> None:
@@ -63,8 +65,9 @@ class Acceptor:
             self._loop.remove_reader(self._listening)
 
     async def abort(self) -> None:
-        """Cut what is being prepared."""
-        await self._tasks.cancel_all()
+        """Cut what is being prepared; who was accepted and has nothing to prepare becomes a client."""
+        await self._preparing.cancel_all()
+        await self._connecting.finish_all()
 
     def _accept(self) -> None:
         for _ in range(ACCEPTS_PER_TURN):
@@ -88,7 +91,8 @@ class Acceptor:
             accepted.setblocking(False)
             if accepted.family != socket.AF_UNIX:
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._tasks.start(self._prepare(accepted, place))
+            tasks = self._preparing if self._tls is not None or self._proxy_protocol else self._connecting
+            tasks.start(self._prepare(accepted, place))
 
     async def _prepare(self, accepted: socket.socket, place: Place) -> None:
         handed_over = prepared = False
@@ -115,13 +119,19 @@ class Acceptor:
                 accepted.close()
 
     async def _hand_over(self, accepted: socket.socket, place: Place) -> None:
-        if self._tls is None:
-            await self._loop.connect_accepted_socket(lambda: self._make_client(place, b"http"), accepted)
-            return
-        await self._loop.connect_accepted_socket(
-            lambda: self._make_client(place, b"https"), accepted, ssl=self._tls.context,
-            ssl_handshake_timeout=self._timeout_s, ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_S,
-        )  # fmt: skip
+        client = self._make_client(place, b"http" if self._tls is None else b"https")
+        try:
+            if self._tls is None:
+                await self._loop.connect_accepted_socket(lambda: client, accepted)
+                return
+            await self._loop.connect_accepted_socket(
+                lambda: client, accepted, ssl=self._tls.context,
+                ssl_handshake_timeout=self._timeout_s, ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_S,
+            )  # fmt: skip
+        except BaseException:
+            # Ended between the client's connection_made and here, uvloop closes the transport and tells nobody.
+            client.connection_lost(None)
+            raise
 
     async def _read_proxy_header(self, accepted: socket.socket, place: Place) -> bool:
         """Take the header, and not a byte behind it: that belongs to TLS or HTTP.  Return whether there is room."""

@@ -148,6 +148,8 @@ class Listener:
         """Wait until every client has its answers and is gone.  Raises TimeoutError at `deadline_s` (monotonic)."""
         for acceptor in self._acceptors:
             await acceptor.abort()
+        # Once more, for those who were being accepted the first time.
+        self.close_idle()
         if not self._clients:
             return
         self._quiet = asyncio.get_running_loop().create_future()

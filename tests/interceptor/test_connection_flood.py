@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from contextlib import ExitStack
 from itertools import pairwise
+from time import monotonic
 
 import pytest
 
@@ -116,3 +118,25 @@ def test_a_connection_through_a_balancer_counts_for_the_client_that_it_names() -
     first.give_back()
     assert room.taken == 0
     assert room.take(b"192.0.2.7") is not None
+
+
+@pytest.mark.parametrize("proxy_protocol", [False, True])
+async def test_nobody_is_forgotten_who_connects_while_accepting_ends(proxy_protocol: bool) -> None:
+    """A client whose transport is closed and who was not told so would keep the shutdown waiting."""
+    with ExitStack() as stack:
+        async with running(proxy_protocol=proxy_protocol) as at:
+            listener = at.ambassador.listener
+            (acceptor,) = listener._acceptors
+            client = connect(at, stack, "127.0.0.1")
+            client.send((b"PROXY UNKNOWN\r\n" if proxy_protocol else b"") + get("/late"))
+            acceptor._accept()
+            async with asyncio.timeout(5):
+                while not listener._clients:
+                    await asyncio.sleep(0)
+            # It is connected, and the acceptor does not know that yet.
+            tasks = acceptor._preparing if proxy_protocol else acceptor._connecting
+            assert tasks._tasks
+            listener.stop_accepting()
+            await listener.wait_until_quiet(monotonic() + 5)
+            assert listener.connections == 0
+            await until(lambda: cut(client))
