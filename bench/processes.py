@@ -1,6 +1,7 @@
 """Child processes and what the kernel says of them: CPU time, resident memory, listening ports. Linux only."""
 
 import os
+import random
 import select
 import signal
 import socket
@@ -13,6 +14,8 @@ from typing import Self
 
 STOP_TIMEOUT_S = 5.0
 POLL_INTERVAL_S = 0.005
+
+PORTS = range(10_000, 32_768)
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _LISTEN = "0A"
@@ -120,12 +123,16 @@ def _end_remaining(pidfd: int) -> None:
         poller.poll(STOP_TIMEOUT_S * 1000)
 
 
-def free_port() -> int:
-    """A TCP port that nobody listens on at 127.0.0.1 (another process may take it before it is used)."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port(host: str = "127.0.0.1") -> int:
+    """A TCP port that nobody listens on at `host`; not one of those that the kernel gives to outgoing connections."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Not the generator that a seed belongs to.
+    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+        with socket.socket(family) as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            return port
+    raise RuntimeError(f"no port of {PORTS.start} to {PORTS.stop - 1} is free on {host}")
 
 
 def is_listening(port: int) -> bool:

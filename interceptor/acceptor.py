@@ -48,7 +48,7 @@ class Acceptor:
         self._room = room
         self._make_client = make_client
         self._loop = asyncio.get_running_loop()
-        # Who has a header or a handshake to give may take long, and is cut at the end; who has neither is there at once.
+        # Who has a header or a handshake to give may take long, and is cut at the end; who has neither is soon there.
         self._preparing = TaskGroup("acceptor")
         self._connecting = TaskGroup("acceptor")
         self._closed = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
 from pathlib import Path
@@ -14,16 +13,12 @@ from typing import Any
 import aiohttp
 import yaml
 
+from bench.processes import free_port
 from controller.workload import admin_token
 from tests.controller.cluster import KEY, NAMESPACE, Cluster, until
 from tests.controller.test_pods import OWNER, create_pod, dead, serving
 
 PYTHON = sys.executable
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 def kubeconfig(at: Path, server: str) -> Path:

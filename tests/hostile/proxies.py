@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from support import Processes, Server, accepts, free_port, start_interceptor_process, wait_until
+from support import Processes, Server, accepts, start_interceptor_process, wait_until
 
+from bench.processes import free_port
 from bench.subjects import proxy_command
 
 OURS = {"recorded": [], "bypassed": ["--bypass", "*:/*"]}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import socket
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
@@ -15,15 +14,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from bench.processes import free_port
 from tests.interceptor.target import ScriptedTarget, echo
 from tests.storage_backends.test_postgres_server import Server, server  # noqa: F401
 
 WAIT_S = 15.0
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 async def interceptor(*arguments: str) -> Process:

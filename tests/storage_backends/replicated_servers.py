@@ -10,7 +10,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -19,6 +18,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from bench.processes import free_port
 from tests.storage_backends.test_postgres_server import the_server
 
 STANDBY = "standby"
@@ -29,8 +29,7 @@ class ReplicatedServer:
     """One of the two servers: a process with a directory and a port of its own."""
 
     def __init__(self, programs: Path, directory: Path, settings: Mapping[str, str]) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self.directory = directory
         self.settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": str(directory), **settings}
         self.dsn = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from bench.processes import free_port
+
 sys.path.insert(0, str(Path(__file__).parent))  # for what all tests here share
 
 from counting import counter_command
 from criu_here import criu_options
 from scripted import Script, ScriptedTarget
-from support import Processes, RunningInterceptor, Server, free_port, start_interceptor_process
+from support import Processes, RunningInterceptor, Server, start_interceptor_process
 from targets import start_target_process
 
 

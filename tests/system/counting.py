@@ -8,7 +8,9 @@ import sys
 import urllib.request
 from dataclasses import dataclass, field
 
-from support import Processes, Server, accepts, free_port, wait_until
+from support import Processes, Server, accepts, wait_until
+
+from bench.processes import free_port
 
 
 def counter_command(port: int) -> list[str]:

@@ -9,8 +9,10 @@ import subprocess
 from pathlib import Path
 
 from counting import Clients, applied, digest_of, start_counter
-from support import PYTHON, ROOT, Processes, RunningInterceptor, Server, Wire, free_port, wait_until
+from support import PYTHON, ROOT, Processes, RunningInterceptor, Server, Wire, wait_until
 from test_kills import check_exact
+
+from bench.processes import free_port
 
 # How often a test kills; more by hand.
 KILLS = int(os.environ.get("INTERCEPTOR_TEST_KILLS", "5"))

@@ -14,19 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.processes import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = Path(__file__).parent / "targets"
 PYTHON = sys.executable
 START_TIMEOUT_S = 30.0
 SOCKET_TIMEOUT_S = 20.0
 POLL_S = 0.01
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port that was free a moment ago."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, 0), family=family) as probe:
-        return int(probe.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], object], what: str, timeout_s: float = START_TIMEOUT_S) -> None:

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import PYTHON, Processes, RunningInterceptor, Server, accepts, free_port, wait_until
+from support import PYTHON, Processes, RunningInterceptor, Server, accepts, wait_until
+
+from bench.processes import free_port
 
 HOST = "127.0.0.2"
 # What it was sent by POST; `?cut` has no answer, `?close` one that does not announce the end of its connection.

@@ -17,16 +17,9 @@ from typing import Any
 import pytest
 from counting import Clients, applied, apply, counter_command, digest_of, start_counter
 from faulty_disk import SmallDisk, mounted_disk
-from support import (
-    PYTHON,
-    ROOT,
-    Processes,
-    RunningInterceptor,
-    Server,
-    free_port,
-    start_interceptor_process,
-    wait_until,
-)
+from support import PYTHON, ROOT, Processes, RunningInterceptor, Server, start_interceptor_process, wait_until
+
+from bench.processes import free_port
 
 StartInterceptor = Callable[..., RunningInterceptor]
 

@@ -16,16 +16,9 @@ import pytest
 from counting import Clients, applied, apply, digest_of, start_counter
 from criu_control import RefusedError, ask, kill_target, metric, output_of, post
 from faulty_disk import SmallDisk, mounted_disk
-from support import (
-    PYTHON,
-    Processes,
-    RunningInterceptor,
-    Server,
-    accepts,
-    free_port,
-    wait_until,
-)
+from support import PYTHON, Processes, RunningInterceptor, Server, accepts, wait_until
 
+from bench.processes import free_port
 from interceptor.target.subreaper import parent_of
 
 

@@ -6,9 +6,10 @@ import asyncio
 from pathlib import Path
 
 from counting import Clients, applied, counter_command
-from support import Processes, Server, free_port
+from support import Processes, Server
 from test_checkpoints import HTTP, ask, start_interceptor_process
 
+from bench.processes import free_port
 from tests.storage_backends.test_postgres_server import Server as Database
 from tests.storage_backends.test_postgres_server import server  # noqa: F401
 

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 from counting import Clients, applied, apply, counter_command, digest_of, start_counter
-from support import PYTHON, ROOT, Processes, RunningInterceptor, Server, accepts, free_port, wait_until
+from support import PYTHON, ROOT, Processes, RunningInterceptor, Server, accepts, wait_until
+
+from bench.processes import free_port
 
 StartInterceptor = Callable[..., RunningInterceptor]
 

@@ -15,9 +15,10 @@ import pytest
 from counting import Clients, applied, start_counter
 from faulty_disk import FaultyDisk, SmallDisk, compiled_library, mounted_disk
 from log_checks import KILLS, Restartable, check_end, contents, post, refusal_to_start, replayed
-from support import Processes, Server, free_port, wait_until
+from support import Processes, Server, wait_until
 from test_kills import check_exact
 
+from bench.processes import free_port
 from storage_backends.errors import LogUnavailableError
 from storage_backends.file.facts import load_facts, store_facts
 

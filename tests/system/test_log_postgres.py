@@ -14,9 +14,10 @@ import asyncpg
 import pytest
 from counting import Clients, applied, start_counter
 from log_checks import KILLS, Restartable, check_end, post, refusal_to_start, replayed
-from support import Processes, Server, free_port, wait_until
+from support import Processes, Server, wait_until
 from test_kills import check_exact
 
+from bench.processes import free_port
 from tests.storage_backends.replicated_servers import STANDBY, ReplicatedServer, primary_and_standby, url_of
 from tests.storage_backends.test_postgres_server import Server as Database
 from tests.storage_backends.test_postgres_server import frozen_ends, server  # noqa: F401

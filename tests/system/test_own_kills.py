@@ -7,8 +7,10 @@ import urllib.request
 from pathlib import Path
 
 from counting import Clients, applied
-from support import PYTHON, Processes, RunningInterceptor, Server, accepts, free_port, wait_until
+from support import PYTHON, Processes, RunningInterceptor, Server, accepts, wait_until
 from test_kills import check_exact, counter_command, until_active
+
+from bench.processes import free_port
 
 # Answers slowly, so that a recovery lasts; remembers what it has applied.
 SLOW = """

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import PYTHON, Processes, RunningInterceptor, Server, free_port, wait_until
+from support import PYTHON, Processes, RunningInterceptor, Server, wait_until
+
+from bench.processes import free_port
 
 # Two connections show that it accepts and who does; the third one asks.
 MORTAL = """

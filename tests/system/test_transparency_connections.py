@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 from scripted import OK, Connection, ScriptedTarget, answering, path_of
-from support import Message, RunningInterceptor, Server, Wire, free_port, wait_until
+from support import Message, RunningInterceptor, Server, Wire, wait_until
+
+from bench.processes import free_port
 
 ASK = b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n"
 StartScripted = Callable[..., ScriptedTarget]

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import PYTHON, Processes, RunningInterceptor, Server, accepts, free_port, wait_until
+from support import PYTHON, Processes, RunningInterceptor, Server, accepts, wait_until
+
+from bench.processes import free_port
 
 APPLICATION = """
 applied = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import uvloop
 
+from bench.processes import free_port
 from interceptor.target.judgement import Clock
 
 # Says on its standard output that it listens; its memory is of no interest here.
@@ -50,8 +50,7 @@ class TargetProcess:
 @pytest.fixture
 def port() -> int:
     """A loopback port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support import PYTHON, TARGETS, Processes, Server, accepts, free_port, wait_until
+from support import PYTHON, TARGETS, Processes, Server, accepts, wait_until
+
+from bench.processes import free_port
 
 _BUILT: dict[Path, Path] = {}
 
