@@ -1,21 +1,20 @@
-"""The ambassador: puts the parts of the picture in docs/architecture.md together, and is what control talks to."""
+"""The ambassador: puts the parts of the picture in docs/architecture.md together, starts and stops them."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from time import monotonic, time
 
-from interceptor.address import Address, TargetAddress, UnixAddress
+from interceptor.address import Address, UnixAddress
 from interceptor.admission import Admission
-from interceptor.checkpoint.checkpoint import Checkpoint
 from interceptor.checkpoint.idle import IdleRest
 from interceptor.checkpoint.service import Checkpoints
 from interceptor.counters import Counters
 from interceptor.distribution import distribution, lane_count
-from interceptor.errors import ConfigurationError, DrainTimeoutError, NotPossibleNowError
+from interceptor.errors import ConfigurationError, DrainTimeoutError
 from interceptor.hold import Hold
 from interceptor.hold_policy import HoldPolicy
 from interceptor.journal import Journal
@@ -25,11 +24,10 @@ from interceptor.listener import Listener
 from interceptor.message import Tagger, plain, without_tags
 from interceptor.order import OrderKind, order_of_log
 from interceptor.passages import Passages
-from interceptor.projector import Progress, Projector
-from interceptor.recovery import Recovery, already_in_step
+from interceptor.projector import Projector
+from interceptor.recovery import Recovery
 from interceptor.release_gate import ReleaseGate
 from interceptor.routing import Router, event_matcher
-from interceptor.scratch import project_into_scratch
 from interceptor.sequencer import Sequencer
 from interceptor.server_tls import ServerTls
 from interceptor.settings import Detection, Settings
@@ -104,12 +102,12 @@ class Ambassador:
         self.checkpoints = Checkpoints(settings, self.journal, self.counters, self.supervisor)
         # With `listener` and a boot id an operator says that processes come and go without the state.
         self.serving = ServingProcess()
-        self._boot_id = (
+        self.boot_id = (
             BootIdDetector(settings.target, settings.boot_id_path, limits, self.counters)
             if settings.boot_id_path is not None
             else None
         )
-        self.detector: DeathDetector = ServedDetector(self._boot_id or self._make_detector(detection), self.serving)
+        self.detector: DeathDetector = ServedDetector(self.boot_id or self._make_detector(detection), self.serving)
         readiness = TargetReadiness(
             settings.target, settings.ready_path, limits.connect_timeout_s,
             self.serving if detection in (Detection.PROCESS, Detection.CONNECTION) else None,
@@ -122,13 +120,13 @@ class Ambassador:
                 self.counters,
                 on_lost=self._lane_lost,
                 confirm=lambda: self.recovery.confirm(),
-                ask=self._boot_id.ask if self._boot_id is not None else None,
+                ask=self.boot_id.ask if self.boot_id is not None else None,
                 written=written,
             )
             for _ in range(lane_count(settings.order, settings.lane_count()))
         ]
         self.projector = Projector(lanes, limits, distribution(settings.order, lanes, self.counters))
-        self.projector.ignores = self._ignores_divergence = _divergence_filter(settings)
+        self.projector.ignores = _divergence_filter(settings)
         self.sequencer = Sequencer(self.journal, loop, self.projector.deliver)
         self.gate.sequencer = self.sequencer
         self.passages = Passages(
@@ -173,8 +171,8 @@ class Ambassador:
         )  # fmt: skip
         if self.supervisor is not None:
             await self.supervisor.bring_up()
-        if self._boot_id is not None:
-            self._boot_id.start(self.recovery.boot_id_changed)
+        if self.boot_id is not None:
+            self.boot_id.start(self.recovery.boot_id_changed)
         self.recovery.start()
         self.checkpoints.start()
         self._deadlines = asyncio.get_running_loop().call_later(DEADLINES_S, self._check_deadlines)
@@ -209,8 +207,8 @@ class Ambassador:
         await self.checkpoints.stop()
         self.admission.refuse_all("the ambassador is shutting down; the request was not recorded and not delivered")
         await self.recovery.stop()
-        if self._boot_id is not None:
-            await self._boot_id.stop()
+        if self.boot_id is not None:
+            await self.boot_id.stop()
         await self._close_log(clean)
         self.listener.abort_all()
         await self.passages.close()
@@ -224,151 +222,11 @@ class Ambassador:
         await self.checkpoints.close()
         logger.info("stopped")
 
-    # --- control
-
     @property
     def able_to_hold(self) -> bool:
         """Readiness: the target has been in step once, and a request that comes now is served or held."""
         room = self.admission.held < self.settings.limits.hold_requests_max
         return self._was_active and room and not self.stopping and self.machine.state is not State.FAILED
-
-    async def set_waiting(self, by: str = "operator") -> None:
-        """Hold everything; returns when nothing is in flight.  Raises DrainTimeoutError: then nothing is held."""
-        self._refuse_if_failed()
-        await self.hold.take(by)
-
-    def end_hold(self, by: str) -> None:
-        """Take back the hold of somebody who knows nothing of the target's standing."""
-        self._refuse_if_failed()
-        self.hold.release(by)
-
-    async def set_active(self) -> None:
-        """Take an operator's hold back; where the target's standing is unknown, take it as in step."""
-        self._refuse_if_failed()
-        self._wake()
-        self.hold.release("operator")
-        if self.recovery.standing.problem is not None:
-            self.recovery.assume_in_step()
-            try:
-                await self.machine.wait_for(lambda state: state is State.ACTIVE, self.settings.limits.drain_timeout_s)
-            except TimeoutError:
-                raise NotPossibleNowError(f"no target answers at {self.settings.target}: start it first") from None
-
-    async def checkpoint(self) -> Checkpoint:
-        """Take a checkpoint; returns the catalogue's new entry.  Raises what `Checkpoints.take` raises."""
-        self._refuse_if_failed()
-        return await self.checkpoints.take()
-
-    async def reproject(self, from_version: int | None) -> dict[str, object]:
-        """Project the log into the target as a new incarnation: restarted if we supervise it, else as the caller says.
-
-        Raises NotPossibleNowError where the target is known to hold every event already.
-        """
-        self._refuse_if_failed()
-        if not await self.detector.ask():
-            raise NotPossibleNowError(f"{self._boot_id.problem if self._boot_id else 'nobody tells who is there'}")
-        known_same = self.recovery.target_is_known_same and self.machine.state in (State.ACTIVE, State.HELD)
-        if known_same and self.supervisor is None:
-            if from_version is None:
-                return already_in_step(self.journal.last_version)
-            raise NotPossibleNowError(
-                f"this incarnation already holds the events 1 to {self.journal.last_version}, projecting again would "
-                "apply them twice: restart the target, or name a scratch copy with target="
-            )
-        self._check_versions(from_version, None)
-        self.checkpoints.starting_point.check(from_version)
-        self._wake()
-        incarnations = self.recovery.standing.incarnations
-        await self.hold.take("reproject")
-        try:
-            return await self.recovery.reproject(from_version, incarnations)
-        finally:
-            self.hold.release("reproject")
-
-    async def reproject_into(
-        self, target: TargetAddress, from_version: int | None, to_version: int | None, from_checkpoint: str | None
-    ) -> AsyncIterator[Progress]:
-        """Project into a scratch copy while live traffic goes on; yields progress, the last time when it is done.
-
-        Raises NotPossibleNowError, NoSuchCheckpointError, and TargetLostError from restoring the checkpoint.
-        """
-        if target == self.settings.target:
-            raise NotPossibleNowError(f"{target} is the live target: leave target= out to project into it")
-        if from_checkpoint is not None:
-            checkpoint = self.checkpoints.catalogue.get(from_checkpoint)
-            from_version = checkpoint.version + 1
-            self._check_versions(from_version, None if to_version == checkpoint.version else to_version)
-            await self.checkpoints.restoring.restore_into(checkpoint, target)
-        else:
-            self._check_versions(from_version, to_version)
-        return project_into_scratch(
-            self.journal, target, self.settings.limits, self.recovery.quarantined.versions, from_version or 1,
-            to_version or self.journal.last_version, self.settings.order, self.settings.lane_count(),
-            Tagger().tagged if self.settings.tag_requests else plain, self._ignores_divergence,
-            self.settings.redact_headers,
-        )  # fmt: skip
-
-    def unquarantine(self, version: int) -> dict[str, object]:
-        """Let the next incarnation get a quarantined event again.  Raises NotPossibleNowError."""
-        self._refuse_if_failed()
-        self.recovery.quarantined.release(version)
-        return {
-            "version": version,
-            "quarantined": sorted(self.recovery.quarantined.versions),
-            "detail": "the next incarnation gets it, in its place; the present one has lived without it",
-        }
-
-    def describe(self) -> dict[str, object]:
-        """Return what `GET /state` shows."""
-        recovery, sequencer = self.recovery, self.sequencer
-        progress = self.projector.progress
-        return {
-            "state": self.machine.state.public,
-            "reason": self.machine.state.value,
-            "holds": sorted(self.hold.causes),
-            "problem": recovery.standing.problem or (str(self.journal.failure) if self.journal.failure else None),
-            "note": recovery.standing.note,
-            "log_unavailable": str(self.journal.unavailable) if self.journal.unavailable else None,
-            "versions": {
-                "first": self.journal.backend.first_version,
-                "last": sequencer.last_version,
-                "delivered": self.projector.delivered_version,
-                "answered": self.gate.answered_version,
-                "durable": self.journal.durable_version,
-            },
-            "held": self.admission.held,
-            "in_flight": sequencer.outstanding_events,
-            "unrecorded_in_flight": self.passages.reads_in_flight,
-            "tunnels": self.passages.tunnels,
-            "connections": self.listener.connections,
-            "target": {
-                "address": str(self.settings.target),
-                "incarnation": recovery.standing.identity,
-                "incarnations": recovery.standing.incarnations,
-                "since": recovery.standing.since_s,
-                "pid": self.supervisor.pid if self.supervisor else None,
-                "serving_pid": self.serving.pid,
-                "supervised": self.supervisor is not None,
-                "boot_id_problem": self._boot_id.problem if self._boot_id is not None else None,
-                "serial": any(lane.serial for lane in self.projector.lanes),
-            },
-            "order": self.settings.order.text,
-            "lanes": [
-                {"pending": lane.pending, "connected": lane.connected, "serial": lane.serial}
-                for lane in self.projector.lanes
-            ],
-            "log": {
-                "url": shown_url(self.settings.log_url),
-                "durability": self.settings.durability.value,
-                "size_bytes": self.journal.backend.size_bytes,
-            },
-            "quarantined": sorted(recovery.quarantined.versions),
-            "uncertain": list(recovery.standing.uncertain) if recovery.standing.uncertain else None,
-            "projection": progress.as_json() if progress and self.machine.state is State.PROJECTING else None,
-            "last_recovery": recovery.standing.last_recovery,
-            "checkpoints": self.checkpoints.describe(),
-            "last_checkpoint": newest.as_fact() if (newest := self.checkpoints.catalogue.newest) else None,
-        }
 
     # --- inside
 
@@ -392,11 +250,6 @@ class Ambassador:
                 self.passages, self.counters, self.supervisor, self.checkpoints.take, self._close_connections,
                 self.recovery.wake,
             )  # fmt: skip
-
-    def _wake(self) -> None:
-        """An operator wants the target, should it rest."""
-        if self.checkpoints.idle is not None:
-            self.checkpoints.idle.wake()
 
     async def _close_connections(self) -> None:
         """Close every connection to the target: the idle lanes, the pool, and what has left HTTP."""
@@ -454,24 +307,6 @@ class Ambassador:
         if self._lane_watch is not None:
             self._lane_watch.look(self.gate.answered_version)
         self._deadlines = asyncio.get_running_loop().call_later(DEADLINES_S, self._check_deadlines)
-
-    def _check_versions(self, from_version: int | None, to_version: int | None) -> None:
-        first, last = self.journal.backend.first_version, self.journal.last_version
-        if (from_version or 1) < first:
-            raise NotPossibleNowError(
-                f"from={from_version or 1}: the log begins at version {first}, what is before it is gone; "
-                "begin at a checkpoint (from_checkpoint=)"
-            )
-        if from_version is not None and not 1 <= from_version <= last + 1:
-            raise NotPossibleNowError(f"from={from_version}: the log holds the events {first} to {last}")
-        if to_version is not None and not (from_version or 1) <= to_version <= last:
-            raise NotPossibleNowError(f"to={to_version}: the log holds the events {first} to {last}")
-
-    def _refuse_if_failed(self) -> None:
-        if self.machine.state is State.FAILED:
-            raise NotPossibleNowError(
-                f"restart the ambassador: {self.journal.failure or self.recovery.standing.problem}"
-            )
 
     async def _drain_for_stop(self) -> bool:
         """Wait until everything that was accepted is answered; return whether that was so in time."""

@@ -17,6 +17,7 @@ from interceptor.admin.metrics import CONTENT_TYPE, render_metrics
 from interceptor.admin.problems import problem
 from interceptor.ambassador import Ambassador
 from interceptor.checkpoint.errors import ArtefactDamagedError, CheckpointError, NoSuchCheckpointError
+from interceptor.control import Control
 from interceptor.errors import (
     ConfigurationError,
     DrainTimeoutError,
@@ -25,6 +26,7 @@ from interceptor.errors import (
     TargetLostError,
 )
 from interceptor.projector import Progress
+from interceptor.state_document import state_document
 from interceptor.states import State
 from storage_backends.errors import LogError
 
@@ -76,9 +78,10 @@ def make_app(ambassador: Ambassador) -> web.Application:
 class _Endpoints:
     def __init__(self, ambassador: Ambassador) -> None:
         self._ambassador = ambassador
+        self._control = Control(ambassador)
 
     async def get_state(self, request: web.Request) -> web.Response:
-        return web.json_response(self._ambassador.describe())
+        return web.json_response(state_document(self._ambassador))
 
     async def post_state(self, request: web.Request) -> web.Response:
         wanted = STATE_NAMES.get(request.query.get("state", "").lower())
@@ -88,24 +91,24 @@ class _Endpoints:
         if by not in HOLDERS:
             raise ConfigurationError(f"by={by[:40]}: expected {' or '.join(HOLDERS)}")
         if wanted == "Waiting":
-            await self._ambassador.set_waiting(by)
+            await self._control.set_waiting(by)
         elif by == "controller":
-            self._ambassador.end_hold(by)
+            self._control.end_hold(by)
         else:
-            await self._ambassador.set_active()
-        return web.json_response(self._ambassador.describe())
+            await self._control.set_active()
+        return web.json_response(state_document(self._ambassador))
 
     async def post_unquarantine(self, request: web.Request) -> web.Response:
         version = _version(request, "version")
         if version is None:
             raise ConfigurationError("version= names the event to take out of quarantine")
-        return web.json_response(self._ambassador.unquarantine(version))
+        return web.json_response(self._control.unquarantine(version))
 
     async def post_reproject(self, request: web.Request) -> web.StreamResponse:
         from_version, to_version = _version(request, "from"), _version(request, "to")
         target, from_checkpoint = request.query.get("target"), request.query.get("from_checkpoint")
         if target is not None:
-            projection = await self._ambassador.reproject_into(
+            projection = await self._control.reproject_into(
                 self._target(target), from_version, to_version, from_checkpoint
             )
             return await self._report(request, projection)
@@ -113,7 +116,7 @@ class _Endpoints:
             raise ConfigurationError("from_checkpoint= goes with target=: the live target gets the newest anyway")
         if to_version is not None:
             raise ConfigurationError("to= goes with target=: the live target is always brought up to the last event")
-        return web.json_response(await self._ambassador.reproject(from_version))
+        return web.json_response(await self._control.reproject(from_version))
 
     def _target(self, url: str) -> TargetAddress:
         return parse_target(url, self._ambassador.settings.target_tls)

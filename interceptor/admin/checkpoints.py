@@ -6,6 +6,7 @@ from aiohttp import web
 
 from interceptor.ambassador import Ambassador
 from interceptor.checkpoint.checkpoint import Checkpoint
+from interceptor.control import Control
 from interceptor.errors import ConfigurationError
 
 
@@ -19,7 +20,7 @@ def add_checkpoint_routes(app: web.Application, ambassador: Ambassador) -> None:
 
 class _Routes:
     def __init__(self, ambassador: Ambassador) -> None:
-        self._ambassador = ambassador
+        self._control = Control(ambassador)
         self._checkpoints = ambassador.checkpoints
 
     async def get(self, request: web.Request) -> web.Response:
@@ -31,7 +32,7 @@ class _Routes:
     async def post(self, request: web.Request) -> web.Response:
         action = request.query.get("do", "take")
         if action == "take":
-            return _answer(await self._ambassador.checkpoint(), status=201)
+            return _answer(await self._control.checkpoint(), status=201)
         if action == "verify":
             return _answer(await self._checkpoints.verify(_id(request)))
         if action in ("pin", "unpin"):

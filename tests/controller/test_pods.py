@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from controller.workload import admin_token
+from interceptor.control import Control
 from tests.controller.cluster import KEY, NAMESPACE, Cluster, Running, controlling, until
 from tests.interceptor.running import Running as Ambassador
 from tests.interceptor.running import running
@@ -104,7 +105,7 @@ async def test_what_the_sidecar_has_done_by_itself_is_only_recorded(cluster: Clu
 async def test_an_operators_hold_is_the_operators(cluster: Cluster) -> None:
     async with recovering(cluster, dead()) as (sidecar, controller):
         await cluster.said("Held", "shop-1")
-        await sidecar.ambassador.set_waiting()
+        await Control(sidecar.ambassador).set_waiting()
         sidecar.target.restart()
         await cluster.set_status("Pod", "shop-1", serving())
         await cluster.said("Reprojected", "shop-1")

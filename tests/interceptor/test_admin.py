@@ -240,7 +240,7 @@ async def test_the_token_is_asked_for_everywhere_but_by_the_probes(authorization
 
 async def test_what_is_not_foreseen_shows_nothing_of_the_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running() as at:
-        monkeypatch.setattr(at.ambassador, "describe", lambda: 1 / 0)
+        monkeypatch.setattr("interceptor.admin.app.state_document", lambda ambassador: 1 / 0)
         answer = await at.control("GET", "/state")
         assert_problem(answer, 500, "not foreseen")
         assert "division" not in answer.text
