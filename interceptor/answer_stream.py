@@ -83,7 +83,7 @@ class AnswerStream:
 
     @property
     def touched(self) -> bool:
-        """Whether the client has got a byte of it."""
+        """Whether the client has got a byte of the final answer; interim ones bind to nothing (RFC 9110 §15.2)."""
         return self._touched
 
     @property
@@ -173,13 +173,15 @@ class AnswerStream:
                 piece = self._queue.popleft()
                 self._memory_bytes -= len(piece)
                 self._budget.memory_bytes -= len(piece)
+                self._touched = self._touched or bool(self._head_as_sent)
             elif self._spool is not None:
                 piece = self._read_spool()
                 if not piece:
                     continue
+                # A read of the file may end within a head.
+                self._touched = True
             else:
                 break
-            self._touched = True
             client.write(piece)
         if not self._queue and self._spool is None:
             if self._ended:

@@ -35,13 +35,15 @@ class Passage(asyncio.Protocol):
         self._gated: deque[tuple[int, bytes]] = deque()
         self._gated_bytes = 0
         self._reading_paused = False
-        self._ended: tuple[Exception | None] | None = None
+        self._ended = False
+        # The target said that it has ended: by FIN, with TLS by its closure alert (uvloop tells of nothing else).
+        self._eof = False
         self.tunnelled = False
 
     @property
     def usable(self) -> bool:
         """Whether another request may be sent."""
-        return self._ended is None and not self._transport.is_closing()
+        return not self._ended and not self._transport.is_closing()
 
     @property
     def to_admin(self) -> bool:
@@ -113,9 +115,13 @@ class Passage(asyncio.Protocol):
         if len(self._gated) == 1:
             gate.after(version, self._pass_gated, self._drop_gated)
 
+    def eof_received(self) -> bool:
+        self._eof = True
+        return False
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._passages.forget(self)
-        self._ended = (exc,)
+        self._ended = True
         if not self._gated:
             self._finish_lost()
 
@@ -130,7 +136,7 @@ class Passage(asyncio.Protocol):
             self._take(data)
         if self._gated:
             gate.after(self._gated[0][0], self._pass_gated, self._drop_gated)
-        elif self._ended is not None:
+        elif self._ended:
             self._finish_lost()
         else:
             self.resume()
@@ -254,13 +260,13 @@ class Passage(asyncio.Protocol):
         if exchange is None:
             return
         client = exchange.client
-        clean = self._ended is not None and self._ended[0] is None
         if self.tunnelled:
             self._take_off()
             if client is not None:
                 client.close_tunnel()
             return
-        if clean and self._answer is not None and self._reader.end_of_stream():
+        # What ends with the connection is whole only if that end was said, and not by whoever cut it (RFC 9112 §9.8).
+        if self._eof and self._answer is not None and self._reader.end_of_stream():
             self._complete(exchange)
             return
         self._take_off()

@@ -105,6 +105,9 @@ class Passages:
         self.release(exchange)
         if exchange.client is None:
             return
+        if exchange.cut_short:
+            exchange.refuse(400, "the request ended before its content was complete (RFC 9112 §8)")
+            return
         if exchange.route is not Route.ADMIN:
             self.on_target_unreachable()
         if exchange.repeatable and exchange.attempts < ATTEMPTS_MAX:

@@ -21,7 +21,9 @@ ATTEMPTS_MAX = 4
 class PassedExchange(Exchange):
     """An unrecorded request with its client.  `tunnelled` once both sides have left HTTP."""
 
-    __slots__ = ("attempts", "head", "passage", "pieces", "pooled", "request", "route", "tunnelled", "uploaded")
+    __slots__ = (
+        "attempts", "cut_short", "head", "passage", "pieces", "pooled", "request", "route", "tunnelled", "uploaded",
+    )  # fmt: skip
 
     def __init__(
         self, client: ClientConnection, counters: Counters, request: Request, head: bytes, route: Route
@@ -39,6 +41,8 @@ class PassedExchange(Exchange):
         self.route = route
         self.uploaded = not request.has_body
         self.tunnelled = False
+        # The client has ended its side within the content: there is no whole request (RFC 9112 §8).
+        self.cut_short = False
         # Whether it counts among the reads of the pool; how often the target has sent something.
         self.pooled = False
         self.pieces = 0
@@ -67,6 +71,7 @@ class PassedExchange(Exchange):
             return True
         if self.tunnelled or self.route is Route.BYPASS:
             # What that means is for the application to say, as if the client had been its own.
+            self.cut_short = not self.uploaded and not self.tunnelled
             self.passage.write_eof()
             # If the target now closes, it is because of that, and no reason to ask again.
             self.attempts = ATTEMPTS_MAX

@@ -1,8 +1,8 @@
 """The chunked transfer coding (RFC 9112 §7.1), decoded as it arrives and written anew.
 
 Chunk extensions are dropped (§7.1.1: a recipient ignores those it does not know, and they are hop-by-hop).
-Trailer fields are kept (§7.1.2), except those that could change framing or routing, which are refused (RFC 9110
-§6.5.1).
+Trailer fields are kept (§7.1.2), except those that RFC 9110 §6.5.1 forbids: what could change framing, routing or
+credentials is refused, what describes a content that has passed already is dropped, as a recipient may.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ CHUNK_LINE_BYTES_MAX = 256
 TRAILER_BYTES_MAX = 16 * 1024
 
 _FORBIDDEN_TRAILER = re.compile(
-    rb"(?im)^(?:content[-_]length|transfer[-_]encoding|host|connection|te|upgrade|trailer|content-encoding|content-type"
-    rb"|content-range|authorization|set-cookie|cookie|expect|max-forwards|via|x[-_]forwarded[-_][a-z]+|forwarded"
-    rb"|keep-alive|proxy-connection|http2-settings):"
+    rb"(?im)^(?:content[-_]length|transfer[-_]encoding|host|connection|te|upgrade|authorization|cookie|expect"
+    rb"|max-forwards|via|x[-_]forwarded[-_][a-z]+|forwarded|keep-alive|proxy-connection|http2-settings):"
 )
+_TRAILER_TOO_LATE = re.compile(rb"(?im)^(?:trailer|content[-_](?:encoding|type|range)|set-cookie):[^\r]*+\r\n")
 
 
 class ChunkedError(Exception):
@@ -109,8 +109,10 @@ class ChunkedDecoder:
                 if match.end() - position > TRAILER_BYTES_MAX:
                     raise ChunkedError(f"trailer section larger than {TRAILER_BYTES_MAX} bytes")
                 self.trailers = match.group(1)
-                if self.trailers and _FORBIDDEN_TRAILER.search(self.trailers):
-                    raise ChunkedError("a trailer field that steers framing, routing or content (RFC 9110 §6.5.1)")
+                if self.trailers:
+                    if _FORBIDDEN_TRAILER.search(self.trailers):
+                        raise ChunkedError("a trailer field that steers framing or routing (RFC 9110 §6.5.1)")
+                    self.trailers = _TRAILER_TOO_LATE.sub(b"", self.trailers)
                 position = match.end()
                 self.complete = True
         if self.complete:

@@ -76,6 +76,8 @@ ANSWERS = [
     _answer("spaces behind a size", LLHTTP + "/transfer-encoding", CHUNKED, body=b"5  \r\nhello\r\n0 \r\n\r\n",
             content=b"hello"),
     _answer("trailer Content-Length", "RFC 9110 §6.5.1", CHUNKED, body=b"0\r\nContent-Length: 5\r\n\r\n", content=CUT),
+    _answer("trailer Set-Cookie", "Netty HttpResponseDecoderTest", CHUNKED,
+            body=b"5\r\nhello\r\n0\r\nSet-Cookie: a=b\r\n\r\n", content=b"hello"),
     _answer("trailer folded", RFC_CHUNKS, CHUNKED, body=b"0\r\nA: b\r\n c\r\n\r\n", content=CUT),
     AnswerCase("bare LFs", LLHTTP + "/invalid", b"HTTP/1.1 200 OK\nContent-Length: 5\n\nhello"),
     AnswerCase("status line ends with bare LF", LLHTTP + "/invalid", OK + b"\nContent-Length: 5\r\n\r\nhello"),

@@ -238,9 +238,13 @@ CHUNK_EXTENSIONS = [
 TRAILERS = [
     _chunks("trailer", RFC_CHUNKS, b"5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n", (200, 200)),
     _chunks("trailer Vary", LLHTTP + "/transfer-encoding", b"5\r\nhello\r\n0\r\nVary: *\r\n\r\n", (200, 200)),
+    _chunks("trailer Content-Type", LLHTTP + "/transfer-encoding",
+            b"5\r\nhello\r\n0\r\nContent-Type: text/plain\r\n\r\n", (200, 200)),
+    _chunks("trailer that announces trailers", "Jetty HttpConnectionTest",
+            b"5\r\nhello\r\n0\r\nTrailer: A\r\n\r\n", (200, 200)),
     *(
         _chunks(f"trailer {name.decode()}", "RFC 9110 §6.5.1", b"5\r\nhello\r\n0\r\n%b: 5\r\n\r\n" % name)
-        for name in (b"Content-Length", b"Transfer-Encoding", b"Host", b"Connection", b"Content-Type", b"TE",
+        for name in (b"Content-Length", b"Transfer-Encoding", b"Host", b"Connection", b"TE",
                      b"Authorization", b"Cookie", b"Expect", b"X-Forwarded-For", b"Content_Length")
     ),
     _chunks("trailer with space before the colon", RFC_CHUNKS, b"0\r\nA : b\r\n\r\n"),

@@ -53,6 +53,22 @@ def test_a_client_that_ends_its_sending_side_gets_its_answer(
             assert wire.at_end()
 
 
+def test_a_bypassed_request_that_ends_within_its_content_is_its_clients_mistake(
+    scripted: StartScripted, start_interceptor: StartInterceptor
+) -> None:
+    """RFC 9112 §8: the application that gives it up is not at fault."""
+
+    def script(connection: Connection) -> None:
+        connection.head()
+        while connection.receive():
+            pass
+
+    with Wire(start_interceptor(scripted(script), "--bypass", "*:/*")) as wire:
+        wire.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf")
+        wire.end_sending()
+        assert wire.rest().startswith(b"HTTP/1.1 400 ")
+
+
 def test_pipelined_answers_arrive_after_the_sending_side_has_ended(
     scripted: StartScripted, start_interceptor: StartInterceptor
 ) -> None:

@@ -75,6 +75,19 @@ def test_interim_answers_are_passed_on(scripted: StartScripted, through: Through
         assert wire.ask(b"GET / HTTP/1.0\r\n\r\n").status == 200
 
 
+def test_an_interim_answer_with_nothing_behind_it_ends_in_502(scripted: StartScripted, through: Through) -> None:
+    """RFC 9110 §15.2, §15.6.3: the final answer is still to come, so it can be ours."""
+
+    def script(connection: Connection) -> None:
+        if connection.head():
+            connection.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+
+    with Wire(through(scripted(script))) as wire:
+        wire.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        heads = [piece for piece in wire.rest().split(b"\r\n\r\n") if piece.startswith(b"HTTP/1.1 ")]
+    assert [head.split(b" ", 2)[1] for head in heads] == [b"103", b"502"]
+
+
 def test_trailers_arrive(scripted: StartScripted, through: Through) -> None:
     answer = (
         b"HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n"

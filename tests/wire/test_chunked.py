@@ -126,15 +126,25 @@ class TestTrailers:
     @pytest.mark.parametrize(
         "name",
         [
-            b"Content-Length", b"transfer-encoding", b"HOST", b"Connection", b"TE", b"Upgrade", b"Trailer",
-            b"Content-Encoding", b"Content-Type", b"Content-Range", b"Authorization", b"Cookie", b"Set-Cookie",
-            b"Expect", b"Max-Forwards", b"Via", b"X-Forwarded-For", b"X-Forwarded-Host",
+            b"Content-Length", b"transfer-encoding", b"HOST", b"Connection", b"TE", b"Upgrade",
+            b"Authorization", b"Cookie", b"Expect", b"Max-Forwards", b"Via", b"X-Forwarded-For", b"X-Forwarded-Host",
         ],
     )  # fmt: skip
     @pytest.mark.parametrize("first", [b"", b"A: b\r\n"])
     def test_forbidden_ones_are_refused(self, name: bytes, first: bytes) -> None:
-        """RFC 9110 §6.5.1: framing, routing, authentication, content; never merged into the head."""
+        """RFC 9110 §6.5.1: framing, routing, authentication; never merged into the head."""
         refused(b"0\r\n" + first + name + b": 1\r\n\r\n")
+
+    @pytest.mark.parametrize(
+        "name",
+        [b"Trailer", b"Content-Encoding", b"CONTENT-TYPE", b"Content_Type", b"Content-Range", b"Set-Cookie"],
+    )
+    def test_what_comes_too_late_is_dropped(self, name: bytes) -> None:
+        """RFC 9110 §6.5.1, RFC 9112 §7.1.2: a recipient may discard it; some clients send Content-Type here."""
+        late = name + b": text/plain\r\n"
+        for before, behind in ((b"", b""), (b"A: b\r\n", b""), (b"A: b\r\n", b"C: d\r\n"), (late, late)):
+            kept = b"" if before == late else before + behind
+            assert decoded(b"1\r\na\r\n0\r\n" + before + late + behind + b"\r\n") == (b"a", kept)
 
     @pytest.mark.parametrize(
         "line", [b"A : b", b": b", b"A", b"A: b\r\n c", b"A: \0", b"A: b\rc", b"A: b\nB: c", b"A: b\n"]
