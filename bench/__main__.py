@@ -37,6 +37,7 @@ from bench.processes import ProcessError
 from bench.replay import ReplayError, describe, measure_recovery, measure_target
 from bench.report import summarise, table, to_json
 from bench.subjects import SUBJECTS, USUAL_SUBJECTS
+from bench.work_dir import work_dir_option
 
 _FAILURES = (
     BuildError,
@@ -52,14 +53,6 @@ _FAILURES = (
 
 _json_option = click.option(
     "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write everything measured here."
-)
-# /var/tmp and not /tmp: the latter is often memory, where an fsync costs nothing.
-_work_dir_option = click.option(
-    "--work-dir",
-    type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
-    default="/var/tmp",
-    show_default=True,
-    help="Where logs and configurations go for the run; its disk is the one measured.",
 )
 
 
@@ -96,7 +89,7 @@ def _exit_on_signal(number: int, _frame: FrameType | None) -> None:
     show_default=True,
     help=f"Comma-separated, of: {', '.join(SUBJECTS)}.",
 )
-@_work_dir_option
+@work_dir_option
 @_json_option
 def cost(
     connections: int, seconds: int, rounds: int, subjects: list[str], work_dir: Path, json_file: Path | None
@@ -122,7 +115,7 @@ def cost(
 @click.option("--window", type=click.IntRange(2, 1024), default=512, show_default=True, help="Unanswered requests.")
 @click.option("--durability", type=click.Choice(["strict", "relaxed"]), default="strict", show_default=True)
 @click.option("--target-only", is_flag=True, help="Only the target's own speed, without an interceptor.")
-@_work_dir_option
+@work_dir_option
 @_json_option
 def replay(
     events: int, window: int, durability: str, target_only: bool, work_dir: Path, json_file: Path | None
@@ -143,7 +136,7 @@ def replay(
 
 @main.command("open")
 @click.option("--events", type=click.IntRange(1000, 100_000_000), default=5_000_000, show_default=True)
-@_work_dir_option
+@work_dir_option
 @_json_option
 def open_command(events: int, work_dir: Path, json_file: Path | None) -> None:
     """Opening a long file log: time, memory, and the speed of reading it through."""
@@ -161,7 +154,7 @@ def open_command(events: int, work_dir: Path, json_file: Path | None) -> None:
 @click.option("--keys", type=click.IntRange(1, 1000), default=64, show_default=True, help="One client for each.")
 @click.option("--handler-ms", type=click.FloatRange(min=0), default=10.0, show_default=True, help="Of the target.")
 @click.option("--seconds", type=click.IntRange(1, 60), default=3, show_default=True, help="For each row.")
-@_work_dir_option
+@work_dir_option
 def lanes(keys: int, handler_ms: float, seconds: int, work_dir: Path) -> None:
     """Throughput and replay of a target with slow handlers, by order and lanes."""
     keyed = "key:path:/rooms/{key}/*"
@@ -178,7 +171,7 @@ def lanes(keys: int, handler_ms: float, seconds: int, work_dir: Path) -> None:
 @main.command()
 @click.option("--kills", type=click.IntRange(2, 1000), default=50, show_default=True)
 @click.option("--start-ms", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Of the target.")
-@_work_dir_option
+@work_dir_option
 def outage(kills: int, start_ms: int, work_dir: Path) -> None:
     """From SIGKILL to the first answer to a held request."""
     try:
@@ -198,7 +191,7 @@ for command in COMMANDS:
 @main.command()
 @click.option("--events", type=click.IntRange(1000, 1_000_000), default=100_000, show_default=True)
 @click.option("--memory-mb", type=click.IntRange(0, 900), default=200, show_default=True, help="State of the target.")
-@_work_dir_option
+@work_dir_option
 @click.option("--engine", "engines", type=click.Choice(ENGINES), multiple=True, default=ENGINES, show_default=True)
 def restore(events: int, memory_mb: int, work_dir: Path, engines: Sequence[str]) -> None:
     """A recovery through a checkpoint of each engine beside a replay from version 1."""
@@ -221,7 +214,7 @@ def restore(events: int, memory_mb: int, work_dir: Path, engines: Sequence[str])
 @click.option("--objective", type=click.FloatRange(min=0.1), help="Recovery time objective in seconds.")
 @click.option("--interval", type=click.FloatRange(min=0.1), help="Or: seconds between checkpoints.")
 @click.option("--engine", type=click.Choice(ENGINES), default="http", show_default=True)
-@_work_dir_option
+@work_dir_option
 def checkpoints(
     rate: int, seconds: int, kills: int, objective: float | None, interval: float | None, engine: str, work_dir: Path
 ) -> None:

@@ -17,6 +17,7 @@ from bench.processes import ProcessError
 from bench.replay import ReplayError
 from bench.users.run import SUBJECTS as USERS_SUBJECTS
 from bench.users.run import UsersError, serve_web_page
+from bench.work_dir import work_dir_option
 
 _FAILURES = (
     BuildError, CheckpointBenchError, LoadError, PipelineError, ProcessError, ReplayError, UsersError, PlotError,
@@ -24,13 +25,6 @@ _FAILURES = (
 )  # fmt: skip
 _NAMES = [section.name for section in sections.SECTIONS]
 
-_work_dir_option = click.option(
-    "--work-dir",
-    type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
-    default="/var/tmp",
-    show_default=True,
-    help="Where logs and configurations go for the run; its disk is the one measured.",
-)
 _output_option = click.option(
     "--output",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -52,7 +46,7 @@ def _chosen(names: tuple[str, ...]) -> list[sections.Section]:
 @_output_option
 @click.option("--only", multiple=True, type=click.Choice(_NAMES), help="Only these sections; all without it.")
 @click.option("--scale", type=click.Choice(list(sections.SCALES)), default="full", show_default=True)
-@_work_dir_option
+@work_dir_option
 def report(output: Path, only: tuple[str, ...], scale: str, work_dir: Path) -> None:
     """Measure everything and write it into docs/performance.md: about a quarter of an hour, on a quiet machine."""
     try:
@@ -77,7 +71,7 @@ def render(output: Path) -> None:
 @click.option("--clients", multiple=True, type=click.IntRange(1, 15_000), help="Numbers of clients; 50 to 10,000.")
 @click.option("--seconds", type=click.IntRange(1, 60), default=2, show_default=True, help="At least, for each point.")
 @_output_option
-@_work_dir_option
+@work_dir_option
 def sweep(clients: tuple[int, ...], seconds: int, output: Path, work_dir: Path) -> None:
     """Throughput against latency, from 50 clients to 10,000, of the application alone, ours and the others."""
     chosen = replace(sections.FULL, clients=clients or sections.FULL.clients, slice_s=seconds)
@@ -87,7 +81,7 @@ def sweep(clients: tuple[int, ...], seconds: int, output: Path, work_dir: Path) 
 @click.command()
 @click.option("--events", multiple=True, type=click.IntRange(100, 10_000_000), help="Lengths; 1,000 to 1,000,000.")
 @_output_option
-@_work_dir_option
+@work_dir_option
 def recovery(events: tuple[int, ...], output: Path, work_dir: Path) -> None:
     """Recoveries by the log's length while clients go on: by replay and by each checkpoint engine."""
     _measure_one("recovery", replace(sections.FULL, events=events or sections.FULL.events), output, work_dir)
@@ -108,7 +102,7 @@ def _measure_one(name: str, scale: sections.Scale, output: Path, work_dir: Path)
 @click.option("--subject", type=click.Choice(USERS_SUBJECTS), default="interceptor-file-strict", show_default=True,
               help="What the web page loads.")  # fmt: skip
 @_output_option
-@_work_dir_option
+@work_dir_option
 def users(web: bool, web_port: int, subject: str, output: Path, work_dir: Path) -> None:
     """Users with sessions, carts that grow and time to think, by locust: a sweep at a small scale."""
     if not web:
@@ -129,7 +123,7 @@ def users(web: bool, web_port: int, subject: str, output: Path, work_dir: Path) 
 @click.option("--durability", type=click.Choice(["strict", "relaxed"]), default="strict", show_default=True)
 @click.option("--seconds", type=click.IntRange(1, 60), default=5, show_default=True)
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), default="flame.svg", show_default=True)
-@_work_dir_option
+@work_dir_option
 def profile(mode: str, log: str, durability: str, seconds: int, output: Path, work_dir: Path) -> None:
     """A flame graph of the hot path under load, by py-spy."""
     try:
@@ -145,7 +139,7 @@ def profile(mode: str, log: str, durability: str, seconds: int, output: Path, wo
 @click.option("--seconds", type=click.IntRange(1, 60), default=2, show_default=True, help="Length of each slice.")
 @click.option("--rounds", type=click.IntRange(3, 100), default=7, show_default=True, help="Slices of each subject.")
 @click.option("--baseline", type=click.Path(dir_okay=False, path_type=Path), default=guard.BASELINE)
-@_work_dir_option
+@work_dir_option
 def check(update: bool, seconds: int, rounds: int, baseline: Path, work_dir: Path) -> None:
     """Fail where a request has become dearer, beside nginx and a bare forwarder, by more than the noise."""
     try:

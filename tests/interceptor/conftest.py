@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import uvloop
@@ -16,6 +17,8 @@ from interceptor.journal import Durability, Journal
 from interceptor.limits import Limits
 from interceptor.release_gate import ReleaseGate
 from interceptor.sequencer import Sequencer
+from interceptor.server_tls import TlsFiles
+from tests.certificates import Authority
 from tests.interceptor.fake_log import FakeBackend
 from tests.interceptor.fakes import FakeClient, FakePassages, ManualClock, get
 
@@ -109,3 +112,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
     for module in ("admission", "exchange", "journal", "lane", "release_gate"):
         monkeypatch.setattr(f"interceptor.{module}.monotonic", manual)
     return manual
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """A certificate authority of the test's own."""
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def files(authority: Authority) -> TlsFiles:
+    """What a listener on loopback shows."""
+    return TlsFiles("--tls", *authority.sign("server", "localhost", "127.0.0.1"))

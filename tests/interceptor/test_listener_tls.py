@@ -20,16 +20,6 @@ from tests.interceptor.running import Running, running
 from tests.interceptor.target import Connection
 
 
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path)
-
-
-@pytest.fixture
-def files(authority: Authority) -> TlsFiles:
-    return TlsFiles("--tls", *authority.sign("server", "localhost", "127.0.0.1"))
-
-
 async def ask(at: Running, context: ssl.SSLContext, request: bytes = get("/x", "Connection: close")) -> bytes:
     """Ask through TLS; return everything up to the end."""
     address = at.ambassador.listen_address

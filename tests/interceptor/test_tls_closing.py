@@ -7,7 +7,6 @@ import contextlib
 import os
 import socket
 import ssl
-from pathlib import Path
 
 import pytest
 
@@ -18,16 +17,6 @@ from tests.certificates import Authority
 from tests.interceptor.fakes import get, ok, until
 from tests.interceptor.running import Running, running
 from tests.interceptor.target import Connection
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path)
-
-
-@pytest.fixture
-def files(authority: Authority) -> TlsFiles:
-    return TlsFiles("--tls", *authority.sign("server", "localhost", "127.0.0.1"))
 
 
 def connect(at: Running, authority: Authority) -> ssl.SSLSocket:

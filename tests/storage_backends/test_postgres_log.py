@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from urllib.parse import quote
 
-import asyncpg
 import pytest
 
 from storage_backends.conformance import event, events, read_all, synced, versions
@@ -14,19 +13,11 @@ from storage_backends.postgres import migrations
 from storage_backends.postgres.address import parse_url, quoted
 from storage_backends.postgres.ledger import CHUNK_RECORDS_MAX
 from storage_backends.records import Event, Mark, Outcome, Quarantine, Record
-from tests.storage_backends.test_postgres_server import Server, opened, server  # noqa: F401
+from tests.storage_backends.test_postgres_server import Server, opened, query, server  # noqa: F401
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 EVERY_BYTE = bytes(range(256))
-
-
-async def query(server: Server, sql: str, *args: object) -> list[asyncpg.Record]:  # noqa: F811
-    connection = await asyncpg.connect(server.dsn)
-    try:
-        return await connection.fetch(sql, *args)
-    finally:
-        await connection.close()
 
 
 @pytest.mark.parametrize(

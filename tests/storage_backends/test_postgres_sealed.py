@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from storage_backends.conformance import event, events, read_all, synced
@@ -13,7 +12,7 @@ from storage_backends.postgres.address import parse_url
 from storage_backends.postgres.faults import RowsDamagedError
 from storage_backends.records import Event, Outcome, Record
 from storage_backends.secrets import new_key_line
-from tests.storage_backends.test_postgres_server import Server, opened, server  # noqa: F401
+from tests.storage_backends.test_postgres_server import Server, opened, query, server  # noqa: F401
 
 SECRET = Event(1, 5, b"POST /login HTTP/1.1\r\nAuthorization: Bearer hunter2-head\r\n\r\n", b"hunter2-body")
 
@@ -33,14 +32,6 @@ def old_key(keys: Path, tmp_path: Path) -> Path:
     path.write_text(keys.read_text().splitlines()[1])
     path.chmod(0o600)
     return path
-
-
-async def query(server: Server, sql: str, *args: object) -> list[asyncpg.Record]:  # noqa: F811
-    connection = await asyncpg.connect(server.dsn)
-    try:
-        return await connection.fetch(sql, *args)
-    finally:
-        await connection.close()
 
 
 async def filled(url: str, records: list[Record], key_file: Path | None) -> None:

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from storage_backends import open_log
@@ -111,6 +112,15 @@ async def opened(url: str, key_file: Path | None = None, **options: int) -> Asyn
         yield log
     finally:
         log.close()
+
+
+async def query(server: Server, sql: str, *args: object) -> list[asyncpg.Record]:
+    """Ask the server past the log."""
+    connection = await asyncpg.connect(server.dsn)
+    try:
+        return await connection.fetch(sql, *args)
+    finally:
+        await connection.close()
 
 
 class Wire:

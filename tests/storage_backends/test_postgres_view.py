@@ -14,15 +14,7 @@ from storage_backends.postgres.ledger import last_row_query
 from storage_backends.postgres.log import PostgresLog
 from storage_backends.postgres.view import PostgresView, list_logs, open_view
 from storage_backends.records import Outcome
-from tests.storage_backends.test_postgres_server import Server, opened, server  # noqa: F401
-
-
-async def query(server: Server, sql: str, *args: object) -> list[asyncpg.Record]:  # noqa: F811
-    connection = await asyncpg.connect(server.dsn)
-    try:
-        return await connection.fetch(sql, *args)
-    finally:
-        await connection.close()
+from tests.storage_backends.test_postgres_server import Server, opened, query, server  # noqa: F401
 
 
 async def append(log: PostgresLog, first: int, last: int) -> None:
