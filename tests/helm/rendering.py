@@ -33,9 +33,10 @@ class Chart:
             raise RefusedError(done.stderr)
         return done.stdout
 
-    def render(self, *values: str, files: tuple[Path, ...] = ()) -> list[Object]:
-        """Return the objects that `helm template` makes of `--set` values."""
-        arguments = [f"--values={file}" for file in files] + [f"--set={value}" for value in values]
+    def render(self, *values: str, files: tuple[Path, ...] = (), version: str = "") -> list[Object]:
+        """Return the objects that `helm template` makes of `--set` values, for that version of Kubernetes."""
+        arguments = [f"--kube-version={version}"] if version else []
+        arguments += [f"--values={file}" for file in files] + [f"--set={value}" for value in values]
         text = self.run("template", "demo", str(CHART), "--namespace=shop", "--include-crds", *arguments)
         return [each for each in yaml.safe_load_all(text) if each]
 

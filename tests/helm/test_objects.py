@@ -98,6 +98,25 @@ def test_the_service_leads_to_the_sidecar_and_to_no_control(chart: Chart) -> Non
     assert (port["port"], port["targetPort"], ports) == (8001, "http", {"http": 8001, "admin": 9002})
 
 
+def test_the_service_leads_to_a_pod_whose_application_is_down(chart: Chart) -> None:
+    # ContainersReady is false while any container is down (Kubernetes, "Pod conditions"): without this new clients are
+    # refused for as long as the kubelet backs off, and nobody is held.
+    assert only(chart.render(), "Service")["spec"]["publishNotReadyAddresses"] is True
+    several = only(chart.render(*MODES["distributed log"]), "Service")["spec"]
+    assert "publishNotReadyAddresses" not in several
+
+
+@pytest.mark.parametrize(
+    ("version", "hook"),
+    [("1.20.2", {"exec": {"command": ["sleep", "30"]}}), ("1.30.0", {"sleep": {"seconds": 30}})],
+)
+def test_an_old_cluster_gets_what_it_knows(chart: Chart, version: str, hook: Object) -> None:
+    spec = pod_spec(chart.render("interceptor.sidecar=container", version=version))
+    assert container(spec, "application")["lifecycle"]["preStop"] == hook
+    assert "initContainers" not in spec
+    assert "restartPolicy" not in container(spec, "interceptor")
+
+
 def test_readiness_is_the_sidecars_and_liveness_the_applications(chart: Chart) -> None:
     spec = pod_spec(chart.render("application.readinessPath=/ready", "application.livenessProbe.tcpSocket.port=8000"))
     sidecar, application = container(spec, "interceptor"), container(spec, "application")

@@ -42,5 +42,11 @@ def test_bad_values_are_refused(chart: Chart, values: tuple[str, ...], sentence:
 
 
 def test_an_old_cluster_is_refused(chart: Chart) -> None:
-    with pytest.raises(RefusedError, match=r"requires kubeVersion: >=1\.30"):
-        chart.run("template", "demo", "helm/interceptor-chart", "--kube-version=1.28.0")
+    with pytest.raises(RefusedError, match=r"requires kubeVersion: >=1\.20"):
+        chart.render(version="1.19.0")
+
+
+def test_a_native_sidecar_is_refused_where_it_would_be_an_init_container_that_never_ends(chart: Chart) -> None:
+    with pytest.raises(RefusedError, match=r"Kubernetes v1\.28\.9 knows no native sidecars .* set it to container"):
+        chart.render(version="1.28.9")
+    assert chart.render("mode=controller", version="1.28.9")

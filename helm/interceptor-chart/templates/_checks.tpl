@@ -11,6 +11,9 @@
 {{- if and (eq .Values.log.type "url") (not .Values.log.url.value) -}}
 {{- fail "log.url.value: log.type is url, so say which" -}}
 {{- end -}}
+{{- if and (eq .Values.interceptor.sidecar "native") (semverCompare "<1.29-0" .Capabilities.KubeVersion.Version) -}}
+{{- fail (printf "interceptor.sidecar: Kubernetes %s knows no native sidecars and would wait forever for the init container to end; set it to container" .Capabilities.KubeVersion.Version) -}}
+{{- end -}}
 {{- if and (index .Values.options "checkpoint-on-stop") (eq .Values.interceptor.sidecar "native") -}}
 {{- fail "options.checkpoint-on-stop: a native sidecar ends after the application, which then has no state to keep; set interceptor.sidecar to container" -}}
 {{- end -}}

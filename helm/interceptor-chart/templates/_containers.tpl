@@ -105,8 +105,14 @@
   {{- if gt $sleep 0 }}
   lifecycle:
     preStop:
+      {{- if semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version }}
       sleep:
         seconds: {{ $sleep }}
+      {{- else }}
+      # The sleep action is newer than this Kubernetes; an image without `sleep` ends at once.
+      exec:
+        command: {{ list "sleep" (toString $sleep) | toJson }}
+      {{- end }}
   {{- end }}
   {{- with .Values.application.resources }}
   resources:
