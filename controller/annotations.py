@@ -28,6 +28,7 @@ class Wanted:
     log_password_secret: str | None = None
     checkpoint_interval_s: float | None = None
     checkpoint_retention: int | None = None
+    native: bool = True
 
     @property
     def has_shared_log(self) -> bool:
@@ -104,7 +105,14 @@ def _image(text: str) -> str:
     return text
 
 
+def _is_native(text: str) -> bool:
+    if text not in ("native", "container"):
+        raise ValueError(f"{text[:80]!r}: expected native or container")
+    return text == "native"
+
+
 _OWN = {
+    "sidecar": ("native", _is_native),
     "container": ("container", _name),
     "target-port": ("target_port", _port),
     "image": ("image", _image),

@@ -55,6 +55,19 @@ class Api:
             if error.status != 404:
                 raise
 
+    async def version(self) -> tuple[int, int] | None:
+        """Return major and minor version of Kubernetes, None where the API server does not say."""
+        try:
+            info = self._login()
+            async with self._opened(info).get(
+                info.server.rstrip("/") + "/version", headers=info.as_http_headers()
+            ) as answer:
+                found = await answer.json(content_type=None)
+            # Some distributions say "28+".
+            return int(found["major"]), int(found["minor"].rstrip("+"))
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError, TypeError, AttributeError):
+            return None
+
     async def close(self) -> None:
         """Close connections."""
         if self._session is not None:

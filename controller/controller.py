@@ -16,6 +16,7 @@ from controller.names import WORKLOADS
 from controller.parts import Parts
 from controller.pods import Pods
 from controller.queue import Key, WorkQueue
+from controller.service import remembered_ports, selects
 from controller.services import Services
 from controller.template import injected_facts
 from controller.view import View
@@ -76,6 +77,10 @@ class Controller:
             for workload in self.view.workloads(key.namespace):
                 if injected_facts((workload["spec"]["template"].get("metadata") or {}).get("annotations")):
                     self.queue.add(Key(workload["kind"], key.namespace, workload["metadata"]["name"]))
+        if key.kind == "Pod":
+            for service in self.view.all("Service", key.namespace):
+                if remembered_ports(service) and selects(service, dict(body)):
+                    self.queue.add(Key("Service", key.namespace, service["metadata"]["name"]))
         if key.kind == "Pod" and injected_facts(dict(body.metadata.annotations)):
             for checkpoint in self.view.all("Checkpoint", key.namespace):
                 self.queue.add(Key("Checkpoint", key.namespace, checkpoint["metadata"]["name"]))

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -129,10 +130,24 @@ async def serve_metrics(metrics: Metrics, address: tuple[str, int]) -> web.AppRu
 def log_in() -> kopf.ConnectionInfo:
     """Return how to reach the API server: as the Pod's service account, or as ~/.kube/config says."""
     settings = kopf.OperatorSettings()
-    info = kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
+    info = kopf.login_with_service_account(settings=settings)
+    if info is not None:
+        return replace(info, server=in_cluster_server() or info.server)
+    info = kopf.login_with_kubeconfig(settings=settings)
     if info is None:
         raise kopf.LoginError("neither a service account nor a kubeconfig tells where the API server is")
     return info
+
+
+def in_cluster_server() -> str | None:
+    """Return the API server's address as the kubelet gives it to each container.
+
+    As Kubernetes' own clients do it: by its name (kopf's way) it would be out of reach while the cluster's DNS is.
+    """
+    host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT")
+    if not host or not port:
+        return None
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
 
 def read_key(path: Path) -> bytes:

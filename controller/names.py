@@ -9,6 +9,8 @@ ENABLE = "crsc.io/checkpoint-restore"
 INJECTED = "crsc.io/injected"
 # On a Service: the target ports from before, as JSON {"80/TCP": 8000}.
 ORIGINAL_TARGET_PORTS = "crsc.io/original-target-ports"
+# On a Service: it leads to a Pod that is not ready because we have said so.
+PUBLISHED = "crsc.io/publishes-not-ready"
 
 SIDECAR = "interceptor"
 LISTEN_PORT = 8001

@@ -7,14 +7,14 @@ from copy import deepcopy
 from typing import Any
 
 from controller.errors import RefusedError
-from controller.names import LISTEN_PORT, ORIGINAL_TARGET_PORTS
+from controller.names import LISTEN_PORT, ORIGINAL_TARGET_PORTS, PUBLISHED
 from controller.template import named_ports
 
 Object = dict[str, Any]
 
 
 def selects(service: Object, template: Object) -> bool:
-    """Whether the Service's selector matches the template's labels."""
+    """Whether the Service's selector matches the labels of a template, or of a Pod."""
     selector = service["spec"].get("selector")
     labels = template.get("metadata", {}).get("labels") or {}
     return bool(selector) and all(labels.get(name) == value for name, value in selector.items())
@@ -63,6 +63,30 @@ def pointed_at_sidecar(service: Object, template: Object, port: int) -> Object:
     return service if new == service else new
 
 
+def published(service: Object, pods: int) -> Object:
+    """Return the Service, pointed at the sidecar, leading to its only Pod also while that is not ready.
+
+    A Pod is not ready while one of its containers is down, whatever its probes say, and then nobody could be held.
+    Beside another Pod (a rollout) one that is not ready must not get requests.  Without any Pod nothing changes.
+    """
+    annotations = service["metadata"].get("annotations") or {}
+    if ORIGINAL_TARGET_PORTS not in annotations:
+        return service
+    new = deepcopy(service)
+    if pods == 1 and not service["spec"].get("publishNotReadyAddresses"):
+        new["spec"]["publishNotReadyAddresses"] = True
+        new["metadata"]["annotations"][PUBLISHED] = "true"
+    elif pods > 1:
+        _withdraw(new)
+    return new
+
+
+def _withdraw(service: Object) -> None:
+    """Undo what `published` has set."""
+    if service["metadata"]["annotations"].pop(PUBLISHED, None) is not None:
+        service["spec"].pop("publishNotReadyAddresses", None)
+
+
 def pointed_back(service: Object) -> Object:
     """Return the Service as it was before, but for what others have changed since; the same one if it was not ours."""
     remembered = remembered_ports(service)
@@ -77,6 +101,7 @@ def pointed_back(service: Object) -> Object:
                 del item["targetPort"]
             else:
                 item["targetPort"] = original
+    _withdraw(new)
     del new["metadata"]["annotations"][ORIGINAL_TARGET_PORTS]
     if not new["metadata"]["annotations"]:
         del new["metadata"]["annotations"]

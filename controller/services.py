@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from controller.annotations import read_wanted
 from controller.errors import RefusedError
 from controller.parts import Parts
 from controller.queue import Key
-from controller.service import pointed_at_sidecar, pointed_back, remembered_ports, selects
+from controller.service import pointed_at_sidecar, pointed_back, published, remembered_ports, selects
 from controller.template import injected_facts
 from controller.workload import rolled_out
 
@@ -40,9 +41,21 @@ class Services:
                 f"{names} are behind this Service; give the one with crsc.io/checkpoint-restore a Service of its own"
             )
             await self._parts.refuse(service, RefusedError("ServiceShared", message))
-        elif rolled_out(protected[0]):
-            await self._point_at_sidecar(service, protected[0])
+        else:
+            if rolled_out(protected[0]):
+                await self._point_at_sidecar(service, protected[0])
+            await self._publish(key)
         return None
+
+    async def _publish(self, key: Key) -> None:
+        service = self._parts.view.get(*key)
+        if service is not None:
+            new = published(service, sum(map(_lives, self._pods_of(service))))
+            await self._parts.change("", "services", service, new)
+
+    def _pods_of(self, service: Object) -> Iterator[Object]:
+        pods = self._parts.view.all("Pod", service["metadata"]["namespace"])
+        return (pod for pod in pods if selects(service, pod))
 
     async def point_back(self, service: Object) -> None:
         """Give a Service its target ports back."""
@@ -78,6 +91,11 @@ def keeps_sidecar(workload: Object) -> bool:
         return read_wanted(workload["metadata"].get("annotations") or {}) is not None
     except RefusedError:
         return True
+
+
+def _lives(pod: Object) -> bool:
+    """Whether it may still get requests; one that ends does until it has ended."""
+    return (pod.get("status") or {}).get("phase") not in ("Failed", "Succeeded")
 
 
 def _version(service: Object) -> str:

@@ -31,7 +31,7 @@ class SidecarPlace:
 
 
 def sidecar_container(wanted: Wanted, place: SidecarPlace) -> dict[str, Any]:
-    """Return the init container.
+    """Return the init container, or the ordinary one where that is asked for.
 
     It has no startupProbe: with one, Kubernetes 1.35 does not restart an application that crashed beside it.  It
     answers the Pod's readiness, since a Pod that is not ready gets no requests, and then nobody could be held.
@@ -39,7 +39,7 @@ def sidecar_container(wanted: Wanted, place: SidecarPlace) -> dict[str, Any]:
     container: dict[str, Any] = {
         "name": SIDECAR,
         "image": wanted.image or place.default_image,
-        "restartPolicy": "Always",
+        **({"restartPolicy": "Always"} if wanted.native else {}),
         "args": _arguments(wanted, place),
         "ports": [
             {"name": "interceptor", "containerPort": LISTEN_PORT, "protocol": "TCP"},

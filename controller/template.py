@@ -47,8 +47,12 @@ def with_sidecar(
     if present is not None and present["digest"] == facts["digest"] and _has_sidecar(template):
         return template
     spec = new["spec"]
-    # First, so that init containers of the application's are not before it: it is ready to hold when they run.
-    spec["initContainers"] = [sidecar, *(spec.get("initContainers") or [])]
+    if wanted.native:
+        # First, so that init containers of the application's are not before it: it is ready to hold when they run.
+        spec["initContainers"] = [sidecar, *(spec.get("initContainers") or [])]
+    else:
+        # Last: the first one is what `kubectl logs` and `kubectl exec` mean.
+        spec["containers"] = [*spec["containers"], sidecar]
     spec["volumes"] = [*(spec.get("volumes") or []), *volumes]
     new.setdefault("metadata", {}).setdefault("annotations", {})[INJECTED] = json.dumps(facts, sort_keys=True)
     return new
@@ -66,7 +70,8 @@ def without_sidecar(template: Template) -> Template:
         del new["metadata"]["annotations"]
     spec = new["spec"]
     ours = {"interceptor-token", "interceptor-log", "interceptor-spool"}
-    _keep(spec, "initContainers", lambda item: item["name"] != SIDECAR)
+    for place in ("initContainers", "containers"):
+        _keep(spec, place, lambda item: item["name"] != SIDECAR)
     _keep(spec, "volumes", lambda item: item["name"] not in ours)
     for container in spec["containers"]:
         if container["name"] == facts["container"] and "readinessProbe" in facts:
@@ -105,10 +110,11 @@ def target_port(container: dict[str, Any], wanted: Wanted) -> int:
 
 
 def named_ports(template: Template) -> dict[str, int]:
-    """Return the ports of the Pod's containers by name."""
+    """Return the ports of the application's containers by name."""
     return {
         port["name"]: port["containerPort"]
         for container in template["spec"]["containers"]
+        if container["name"] != SIDECAR
         for port in container.get("ports") or []
         if "name" in port
     }
@@ -150,7 +156,8 @@ def _leads_to(named: Any, container: dict[str, Any], port: int) -> bool:
 
 
 def _has_sidecar(template: Template) -> bool:
-    return any(item["name"] == SIDECAR for item in template["spec"].get("initContainers") or [])
+    spec = template["spec"]
+    return any(item["name"] == SIDECAR for item in [*(spec.get("initContainers") or []), *spec["containers"]])
 
 
 def _keep(spec: dict[str, Any], name: str, wanted: Any) -> None:

@@ -28,6 +28,8 @@ from controller.workload import (
 )
 
 Object = dict[str, Any]
+# Init containers with restartPolicy Always; an older API server drops that field without a word.
+NATIVE_SINCE = (1, 29)
 TOKEN_SUFFIX = "-interceptor-token"
 
 
@@ -39,6 +41,8 @@ class Workloads:
         self._services = services
         # Secrets that were seen to this process's satisfaction; only to ask less often.
         self._tokens: set[tuple[str, str]] = set()
+        # A cluster is not made older, so asked until it does.
+        self._knows_native = False
 
     async def look(self, key: Key) -> float | None:
         """Bring one workload to what its annotations ask for."""
@@ -51,12 +55,25 @@ class Workloads:
                 await self._remove(workload)
             else:
                 check_replicas(workload, wanted)
+                await self._check_native(wanted)
                 await self._inject(workload, wanted)
                 await self._keep_checkpoint(workload, wanted)
                 await self._see_that_a_service_leads_here(workload)
         except RefusedError as error:
             await self._parts.refuse(workload, error)
         return None
+
+    async def _check_native(self, wanted: Wanted) -> None:
+        """Refuse what would be an ordinary init container, for whose end the Pod would wait forever."""
+        if not wanted.native or self._knows_native:
+            return
+        version = await self._parts.api.version()
+        self._knows_native = version is not None and version >= NATIVE_SINCE
+        if version is not None and version < NATIVE_SINCE:
+            raise RefusedError(
+                "SidecarNotSupported",
+                f"Kubernetes {version[0]}.{version[1]} knows no native sidecars: set {PREFIX}sidecar to container",
+            )
 
     async def _inject(self, workload: Object, wanted: Wanted) -> None:
         namespace = workload["metadata"]["namespace"]

@@ -14,12 +14,13 @@ from controller.annotations import Wanted, read_wanted
 from controller.checkpoint import due_in_s, read_spec, surplus
 from controller.durations import parse_duration_s
 from controller.errors import RefusedError
+from controller.main import in_cluster_server
 from controller.merge import merge_patch
 from controller.options import option_table
 from controller.pod import Condition, Health, pod_health
 from controller.recovery import Step, next_step
-from controller.service import pointed_at_sidecar, pointed_back, selects
-from controller.template import with_sidecar, without_sidecar
+from controller.service import pointed_at_sidecar, pointed_back, published, selects
+from controller.template import named_ports, with_sidecar, without_sidecar
 from controller.workload import check_replicas, rolled_out
 from interceptor.cli.option_table import option_table as options_of_the_command
 from tests.controller.cluster import ON, service, template
@@ -152,6 +153,50 @@ def test_a_service_goes_there_and_back(target: Any) -> None:
     assert pointed_at_sidecar(pointed, template(), 8000) is pointed
     assert pointed_back(pointed) == {**untouched, "metadata": {"name": "shop"}}
     assert front == untouched
+
+
+@pytest.mark.parametrize("users_own", [{}, {"publishNotReadyAddresses": True}])
+def test_a_service_leads_to_the_only_pod_also_while_that_is_not_ready(users_own: dict[str, Any]) -> None:
+    # A Pod with a container that is down is not ready ("ContainersReady"); nobody could be held behind its Service.
+    front = {"metadata": {"name": "shop"}, **service()}
+    front["spec"] |= users_own
+    untouched = deepcopy(front)
+    assert published(front, 1) == untouched
+    pointed = pointed_at_sidecar(front, template(), 8000)
+    alone = published(pointed, 1)
+    assert alone["spec"]["publishNotReadyAddresses"] is True
+    assert published(alone, 1) == published(alone, 0) == alone
+    # In a rollout the new Pod gets nothing before it is ready.
+    assert published(alone, 2) == pointed
+    assert pointed_back(alone) == pointed_back(pointed) == untouched
+
+
+def test_an_ordinary_container_stands_last_and_goes_without_a_trace() -> None:
+    original = template()
+    added = with_sidecar(original, Wanted(native=False), **ADDED)
+    assert [each["name"] for each in added["spec"]["containers"]] == ["shop", "interceptor"]
+    assert "restartPolicy" not in added["spec"]["containers"][1]
+    assert "initContainers" not in added["spec"]
+    assert with_sidecar(added, Wanted(native=False), **ADDED) is added
+    assert named_ports(added) == {"web": 8000}
+    native = with_sidecar(added, Wanted(), **ADDED)
+    assert native == with_sidecar(original, Wanted(), **ADDED)
+    assert without_sidecar(added) == original
+
+
+@pytest.mark.parametrize(
+    ("host", "server"), [("10.96.0.1", "https://10.96.0.1:443"), ("fd00::1", "https://[fd00::1]:443"), (None, None)]
+)
+def test_in_a_cluster_the_api_server_is_found_without_dns(
+    monkeypatch: pytest.MonkeyPatch, host: str | None, server: str | None
+) -> None:
+    """The cluster's DNS runs in Pods of its own; the kubelet's variables are always there."""
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    if host is None:
+        monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    else:
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
+    assert in_cluster_server() == server
 
 
 def test_a_service_without_selector_selects_nothing() -> None:

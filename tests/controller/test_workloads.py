@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.controller.cluster import IMAGE, ON, Cluster, controlling, deployment, service, until
+from tests.controller.cluster import IMAGE, ON, Cluster, controlling, deployment, service, template, until
 
 
 async def sidecar_of(cluster: Cluster, name: str = "shop") -> dict[str, Any] | None:
@@ -104,6 +104,7 @@ async def test_options_are_annotations(cluster: Cluster) -> None:
         ({"crsc.io/checkpoint-restore": "yes"}, 1, "InvalidAnnotation", '"true" or "false"'),
         ({**ON, "crsc.io/recrod": "all"}, 1, "InvalidAnnotation", "did you mean crsc.io/record?"),
         ({**ON, "crsc.io/lanes": "many"}, 1, "InvalidAnnotation", "expected a number"),
+        ({**ON, "crsc.io/sidecar": "init"}, 1, "InvalidAnnotation", "expected native or container"),
         ({**ON, "crsc.io/listen": "0.0.0.0:80"}, 1, "InvalidAnnotation", "sets this itself"),
         ({**ON, "crsc.io/checkpoint-interval": "often"}, 1, "InvalidAnnotation", "no duration"),
         (ON, 2, "ReplicasNotSupported", "distributed log"),
@@ -157,6 +158,66 @@ async def test_a_service_waits_for_the_rollout(cluster: Cluster) -> None:
         new = {"observedGeneration": 99, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1}
         await cluster.set_status("Deployment", "shop", new)
         await protected(cluster)
+
+
+async def test_a_service_leads_to_its_only_pod_while_that_is_not_ready(cluster: Cluster) -> None:
+    """And not to a second one, which a rollout starts beside it, before that is ready."""
+
+    async def published() -> bool:
+        found = await cluster.get("Service", "shop")
+        assert found is not None
+        return bool(found["spec"].get("publishNotReadyAddresses"))
+
+    async def withdrawn() -> bool:
+        return not await published()
+
+    content = {"spec": template()["spec"], "status": {"phase": "Running"}}
+    labels = {"labels": {"app": "shop"}}
+    before = await cluster.create("Service", "shop", service())
+    await cluster.create("Deployment", "shop", *deployment(ON))
+    await cluster.create("Pod", "evicted", {**content, "status": {"phase": "Failed"}}, labels)
+    async with controlling(cluster):
+        await protected(cluster)
+        assert not await published()
+        await cluster.create("Pod", "shop-1", content, labels)
+        await until(published)
+        await cluster.create("Pod", "shop-2", content, labels)
+        await until(withdrawn)
+        await cluster.delete("Pod", "shop-1")
+        await until(published)
+        await cluster.patch(
+            "Deployment", "shop", {"metadata": {"annotations": {"crsc.io/checkpoint-restore": "false"}}}
+        )
+        await unprotected(cluster)
+        await until(withdrawn)
+    after = await cluster.get("Service", "shop")
+    assert after is not None
+    assert after["spec"] == before["spec"]
+    assert not after["metadata"].get("annotations")
+
+
+@pytest.mark.parametrize(
+    ("version", "reason"),
+    [({"major": "1", "minor": "28+"}, "SidecarNotSupported"), ({"major": "1", "minor": "29"}, "SidecarInjected")],
+)
+async def test_a_cluster_that_knows_no_native_sidecars(
+    cluster: Cluster, kmock: Any, version: dict[str, str], reason: str
+) -> None:
+    """It would take the sidecar for an init container, for whose end the Pod waits forever."""
+    kmock["get /version"] << version
+    before = await cluster.create("Deployment", "shop", *deployment(ON))
+    async with controlling(cluster):
+        await cluster.said(reason)
+        if reason == "SidecarNotSupported":
+            assert await cluster.get("Deployment", "shop") == before
+            assert "1.28 knows no native sidecars: set crsc.io/sidecar to container" in await cluster.message(reason)
+            annotations = {"crsc.io/sidecar": "container"}
+            await cluster.patch("Deployment", "shop", {"metadata": {"annotations": annotations}})
+            await cluster.said("SidecarInjected")
+            workload = await cluster.get("Deployment", "shop")
+            assert workload is not None
+            names = [each["name"] for each in workload["spec"]["template"]["spec"]["containers"]]
+            assert names == ["shop", "interceptor"]
 
 
 async def test_a_deleted_workload_gives_its_service_back(cluster: Cluster) -> None:
