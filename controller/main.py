@@ -88,7 +88,7 @@ async def _work(config: Config, controller: Controller, lease_namespace: str | N
 async def _lead(config: Config, controller: Controller, lease_namespace: str | None, stop: asyncio.Event) -> None:
     async with asyncio.TaskGroup() as group:
         if lease_namespace is not None:
-            lease = Lease(controller.api, lease_namespace, f"{socket.gethostname()}_{os.getpid()}")
+            lease = Lease(controller.api, lease_namespace, own_name())
             await lease.acquire()
             group.create_task(lease.renew())
         group.create_task(controller.queue.run())
@@ -100,6 +100,8 @@ async def _lead(config: Config, controller: Controller, lease_namespace: str | N
 async def operate(config: Config, controller: Controller, stop: asyncio.Event) -> None:
     """Run kopf."""
     await kopf.operator(
+        # Its own choice asks for the user's name, and that of the image's user is in no file.
+        identity=own_name(),  # type: ignore[arg-type]  # a string, of a type that kopf keeps to itself
         registry=controller.registry,
         settings=kopf_settings(),
         standalone=True,
@@ -167,6 +169,11 @@ def parse_address(text: str) -> tuple[str, int]:
     if not host or not port.isdigit():
         raise click.BadParameter(f"--metrics {text}: expected HOST:PORT")
     return host.strip("[]"), int(port)
+
+
+def own_name() -> str:
+    """Return what tells this controller from others."""
+    return f"{socket.gethostname()}_{os.getpid()}"
 
 
 def own_namespace() -> str:

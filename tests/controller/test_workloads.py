@@ -66,6 +66,18 @@ async def test_the_annotation_brings_the_sidecar_and_its_removal_leaves_no_trace
     assert await cluster.list("Secret") == []
 
 
+async def test_it_runs_as_a_user_without_a_name(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the image: 65532 is in no passwd."""
+
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 65532")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    await cluster.create("Deployment", "shop", *deployment(ON))
+    async with controlling(cluster):
+        await cluster.said("SidecarInjected", "shop")
+
+
 async def test_it_is_patched_once(cluster: Cluster, kmock: Any) -> None:
     content, metadata = deployment(ON)
     await cluster.create("Deployment", "shop", content, metadata)
