@@ -104,6 +104,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True
     settings.networking.error_backoffs = EndlessPauses()
     settings.networking.request_timeout = 60.0
-    settings.watching.server_timeout = 300.0
+    # Whole seconds: the API server refuses timeoutSeconds=300.0.
+    settings.watching.server_timeout = 300
     settings.watching.reconnect_backoff = 0.25
     return settings

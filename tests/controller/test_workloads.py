@@ -78,6 +78,16 @@ async def test_it_runs_as_a_user_without_a_name(cluster: Cluster, monkeypatch: p
         await cluster.said("SidecarInjected", "shop")
 
 
+async def test_it_watches_with_parameters_that_an_api_server_can_read(cluster: Cluster, kmock: Any) -> None:
+    """ListOptions.timeoutSeconds is an int64 in the Kubernetes API: 300.0 is answered 400, and there is no watch."""
+    await cluster.create("Deployment", "shop", *deployment())
+    async with controlling(cluster) as running:
+        await running.looked_at("Deployment", "shop")
+    timeouts = [request.params["timeoutSeconds"] for request in kmock if "timeoutSeconds" in request.params]
+    assert timeouts
+    assert all(timeout.isdecimal() for timeout in timeouts)
+
+
 async def test_it_is_patched_once(cluster: Cluster, kmock: Any) -> None:
     content, metadata = deployment(ON)
     await cluster.create("Deployment", "shop", content, metadata)

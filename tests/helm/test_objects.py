@@ -111,7 +111,8 @@ def test_the_service_leads_to_a_pod_whose_application_is_down(chart: Chart) -> N
     [("1.20.2", {"exec": {"command": ["sleep", "30"]}}), ("1.30.0", {"sleep": {"seconds": 30}})],
 )
 def test_an_old_cluster_gets_what_it_knows(chart: Chart, version: str, hook: Object) -> None:
-    spec = pod_spec(chart.render("interceptor.sidecar=container", version=version))
+    values = ("interceptor.sidecar=container", "application.image=registry.example/shop:1")
+    spec = pod_spec(chart.render(*values, version=version))
     assert container(spec, "application")["lifecycle"]["preStop"] == hook
     assert "initContainers" not in spec
     assert "restartPolicy" not in container(spec, "interceptor")

@@ -109,9 +109,9 @@
       sleep:
         seconds: {{ $sleep }}
       {{- else }}
-      # The sleep action is newer than this Kubernetes; an image without `sleep` ends at once.
+      # The sleep action is newer than this Kubernetes. An image without `sleep` gets its SIGTERM at once; ours has Python.
       exec:
-        command: {{ list "sleep" (toString $sleep) | toJson }}
+        command: {{ empty .Values.application.image | ternary (list "python" "-c" (printf "import time; time.sleep(%d)" $sleep)) (list "sleep" (toString $sleep)) | toJson }}
       {{- end }}
   {{- end }}
   {{- with .Values.application.resources }}
