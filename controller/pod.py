@@ -7,6 +7,8 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
+from controller.names import SIDECAR
+
 
 class Condition(Enum):
     """What the controller has to know of a target container."""
@@ -38,6 +40,13 @@ def pod_health(pod: dict[str, Any], container: str, now_s: float, unready_max_s:
         if item["name"] == container:
             return _container_health(status, item, now_s, unready_max_s)
     return Health(Condition.STARTING)
+
+
+def sidecar_ready(pod: dict[str, Any]) -> bool:
+    """Whether it should answer: an application without a probe of its own is ready before its sidecar listens."""
+    status = pod.get("status") or {}
+    items = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    return all(item.get("ready") for item in items if item["name"] == SIDECAR)
 
 
 def _container_health(pod_status: dict[str, Any], item: dict[str, Any], now_s: float, unready_max_s: float) -> Health:

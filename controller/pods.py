@@ -13,7 +13,7 @@ from typing import Any
 from controller.admin import Admin
 from controller.errors import AdminError
 from controller.parts import Parts
-from controller.pod import Condition, Health, pod_health
+from controller.pod import Condition, Health, pod_health, sidecar_ready
 from controller.queue import Key
 from controller.recovery import HOLDER, Step, first_version, next_step
 from controller.template import injected_facts
@@ -53,7 +53,8 @@ class Pods:
         try:
             again_s = await self._step(pod, health, admin)
         except AdminError as error:
-            if health.condition is Condition.STARTING and error.status == 0:
+            starting = health.condition is Condition.STARTING or not sidecar_ready(pod)
+            if starting and error.status == 0:
                 return health.look_again_s or LOOK_AGAIN_S
             await self._parts.events.warn(pod, error.reason, _what_to_do(error), key=error.reason)
             if error.status != 401:

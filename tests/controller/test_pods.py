@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from controller.workload import admin_token
 from interceptor.control import Control
 from tests.controller.cluster import KEY, NAMESPACE, Cluster, Running, controlling, until
@@ -149,6 +151,21 @@ async def test_a_sidecar_out_of_reach_is_tried_again_until_its_pod_is_gone(clust
 
         await until(forgotten)
         assert not controller.controller.queue._failures
+
+
+@pytest.mark.parametrize("place", ["containerStatuses", "initContainerStatuses"])
+async def test_a_sidecar_that_is_not_ready_yet_is_no_alarm(cluster: Cluster, place: str) -> None:
+    """An application without a readiness probe counts as ready at once, and its sidecar takes a moment to listen."""
+    now = serving()
+    now[place] = [*now.get(place, []), {**now["containerStatuses"][0], "name": "interceptor", "ready": False}]
+    await create_pod(cluster, now)
+    async with controlling(cluster, admin_url=lambda pod: "http://127.0.0.1:9") as controller:
+        await controller.looked_at("Pod", "shop-1")
+        assert controller.sample("admin_requests_total", endpoint="/state", status="0") >= 1
+        assert await cluster.reasons("shop-1") == []
+        now[place][-1]["ready"] = True
+        await cluster.set_status("Pod", "shop-1", now)
+        await cluster.said("AdminUnreachable", "shop-1")
 
 
 async def test_an_evicted_pod_is_said_and_left_alone(cluster: Cluster) -> None:
