@@ -17,6 +17,7 @@ from interceptor.counters import Counters
 from interceptor.short_timer import ShortTimer
 from storage_backends.backend import Fact, LogBackend, LogReader
 from storage_backends.errors import LogError, LogFailedError, LogUnavailableError
+from storage_backends.memory import MemoryLog
 from storage_backends.records import Event, Mark, Outcome, Quarantine, Record
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,8 @@ class Journal:
         self._sync_covers = (0, 0)
         self._idle_waiters: list[asyncio.Future[None]] = []
         # In memory "durable" is what was appended: there is nothing to sync.
-        self._never_waits = backend.url.startswith("memory:")
+        # Only this very one: what a third party has made of it, or calls so, may have something to wait for.
+        self._never_waits = type(backend) is MemoryLog
         self._strict = durability is Durability.STRICT and not self._never_waits
         self._commit_delay_s = commit_delay_us / 1e6
         self._commit_timer = (
@@ -96,6 +98,12 @@ class Journal:
         """Whether an unclean stop may have lost events that a target has got: they were delivered and not yet kept."""
         unclean = self.last_version > 0 and self.facts.get("clean_stop") != self.last_version
         return unclean and not self.backend.keeps_what_it_takes
+
+    @property
+    def lost_events_until(self) -> int | None:
+        """The last version at a clean stop, where the log ends before it: then its end is gone (design rule 8)."""
+        stopped_at = self.facts.get("clean_stop")
+        return stopped_at if isinstance(stopped_at, int) and stopped_at > self.last_version else None
 
     @property
     def durable_version(self) -> int:

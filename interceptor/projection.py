@@ -13,6 +13,7 @@ from interceptor.divergence import OnDivergence
 from interceptor.divergence_report import SECRET_FIELDS, add_requests
 from interceptor.errors import DivergedError, NotPossibleNowError, TargetLostError
 from interceptor.journal import Journal
+from interceptor.log_damage import with_remedy
 from interceptor.projector import Progress, Projector
 from interceptor.quarantine import Quarantined
 from interceptor.standing import Standing, versions_of
@@ -79,7 +80,7 @@ class Projection:
                     continue
                 return None
             except (LogError, TargetError, NotPossibleNowError, DivergedError) as error:
-                self.park(str(error))
+                self.park(with_remedy(error, self._journal.backend.url))
                 return None
             self.in_step()
             return progress

@@ -11,6 +11,7 @@ import uvloop
 from interceptor.admin.server import AdminServer
 from interceptor.ambassador import Ambassador
 from interceptor.settings import Settings
+from interceptor.stop_deadline import ended_after, longest_stop_s
 
 FORWARDED_SIGNALS = (signal.SIGHUP, signal.SIGUSR2, signal.SIGWINCH)
 
@@ -40,5 +41,6 @@ async def serve(settings: Settings, on_started: Callable[[Ambassador, AdminServe
             on_started(ambassador, admin)
         await stop.wait()
     finally:
-        await ambassador.stop()
-        await admin.stop()
+        with ended_after(longest_stop_s(settings.limits, with_checkpoint=settings.checkpoint.on_stop)):
+            await ambassador.stop()
+            await admin.stop()

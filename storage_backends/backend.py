@@ -132,5 +132,8 @@ class LogBackend(Protocol):
         ...
 
     def close(self) -> None:
-        """Flush, release the writer's lock.  No sync may be under way.  Can be called twice."""
+        """Flush, release the writer's lock.  Can be called twice.
+
+        Blocks for a bounded time.  A sync that is under way was given up by its caller, who is told nothing more.
+        """
         ...

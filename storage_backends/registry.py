@@ -56,7 +56,8 @@ def load_opener(url: str) -> LogOpener:
     scheme = scheme.lower()
     if not colon or scheme not in known_schemes():
         known = ", ".join(f"{name}:" for name in known_schemes())
-        raise LogConfigurationError(f"no log backend for {url!r}; known schemes are {known}")
+        # Not all of it: there may be a password in it, and who doesn't know the scheme doesn't know where.
+        raise LogConfigurationError(f"no log backend for {f'{scheme}:' if colon else url!r}; known schemes are {known}")
     try:
         return cast(LogOpener, EntryPoint(scheme, _opener_path(scheme), ENTRY_POINT_GROUP).load())
     except (ImportError, AttributeError) as error:

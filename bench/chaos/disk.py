@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 # On files below FAULT_DIRECTORY, of which one is written to; `synced` keeps the end of what fdatasync has covered.
+# With `hang` a flush does not return until that is taken away.
 # `clock` holds seconds by which the wall clock is off; the monotonic one stays as it is, as in a real step.
 SOURCE = r"""
 #define _GNU_SOURCE
@@ -79,8 +80,15 @@ static void wait_if_slow(int fd) {
     errno = before;
 }
 
+static void wait_if_hanging(int fd) {
+    int before = errno;
+    while (fails("hang", fd)) usleep(SLOW_US);
+    errno = before;
+}
+
 int fsync(int fd) {
     REAL(fsync);
+    wait_if_hanging(fd);
     return fails("sync", fd) ? -1 : real(fd);
 }
 
@@ -88,6 +96,7 @@ int fdatasync(int fd) {
     REAL(fdatasync);
     if (fails("sync", fd)) return -1;
     long long covered = written_end;
+    wait_if_hanging(fd);
     wait_if_slow(fd);
     int result = real(fd);
     if (result == 0 && covered && concerned(fd)) {
@@ -162,7 +171,7 @@ class FaultyDisk:
         self._triggers = triggers
 
     def begin(self, kind: str) -> None:
-        """From now on each `write` or `sync` fails, or each sync is `slow`."""
+        """From now on each `write` or `sync` fails, or each sync is `slow`, or does not end (`hang`)."""
         (self._triggers / kind).touch()
 
     def end(self, kind: str) -> None:

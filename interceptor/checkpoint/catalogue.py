@@ -37,8 +37,15 @@ class Catalogue:
         return self._entries[-1] if self._entries else None
 
     def check_against_log(self) -> None:
-        """Raise ConfigurationError where the log is shorter than a checkpoint (design rule 8)."""
+        """Raise ConfigurationError where the log is shorter than a checkpoint, or than at a clean stop (rule 8)."""
         last = self._journal.last_version
+        stopped_at = self._journal.lost_events_until
+        if stopped_at is not None:
+            raise ConfigurationError(
+                f"{self._journal.backend.url} ends at version {last}, but held the events up to {stopped_at} when it "
+                "was closed: the log has lost its end. Restore it from a copy, or let `interceptor log repair` say "
+                "what was lost and go on without"
+            )
         beyond = [entry for entry in self._entries if entry.version > last]
         if beyond:
             raise ConfigurationError(

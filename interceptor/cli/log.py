@@ -31,10 +31,11 @@ from interceptor.logview.releasing import release_event
 from interceptor.logview.repair_text import describe
 from interceptor.logview.running import OutputGroup, progress_bar, run
 from interceptor.logview.selection import facts_of, opened_source, selected
-from interceptor.logview.source import directory_of, is_file_log, is_postgres_log, shown_url
+from interceptor.logview.source import directory_of, is_file_log, is_postgres_log
 from interceptor.logview.statistics import Statistics
 from interceptor.logview.verification import Verification, verify_directory, verify_url
 from interceptor.logview.writing import chosen_format, json_format, opened_output, write_all, write_har, write_out
+from interceptor.shown_url import shown_url
 from storage_backends.file.directory import path_of_url
 from storage_backends.file.repair import prepared_repair
 

@@ -21,6 +21,7 @@ from interceptor.errors import ConfigurationError
 from interceptor.incident import OnUnclean
 from interceptor.journal import Durability
 from interceptor.limits import Limits
+from interceptor.log_damage import with_remedy
 from interceptor.logs import configure_logging
 from interceptor.logview.redaction import Redaction
 from interceptor.order import LANES_DEFAULT, Order
@@ -30,6 +31,7 @@ from interceptor.server_tls import TlsFiles
 from interceptor.settings import Settings, parse_detection
 from interceptor.shown_url import shown_url
 from interceptor.target_tls import TargetTls
+from storage_backends.errors import LogDamagedError
 from storage_backends.options import COMPRESSIONS, limit_fields
 
 logger = logging.getLogger(__name__)
@@ -228,7 +230,11 @@ def run_command(**options: Any) -> None:
     With `-- COMMAND …` the target is started and supervised as well.
     """
     configure_logging(options["log_level"], as_json=options["log_format"] == "json")
-    run_ambassador(_settings(options))
+    settings = _settings(options)
+    try:
+        run_ambassador(settings)
+    except LogDamagedError as error:
+        raise ConfigurationError(with_remedy(error, settings.log_url)) from error
 
 
 def _settings(options: dict[str, Any]) -> Settings:

@@ -14,7 +14,8 @@ from typing import IO
 
 from interceptor.logview.errors import LogViewError
 from interceptor.logview.jsonl import ImportedEvent, parse_line
-from interceptor.logview.source import is_file_log, shown_url, started_log
+from interceptor.logview.source import is_file_log, started_log
+from interceptor.shown_url import shown_url
 from storage_backends import LogBackend
 from storage_backends.errors import LogError
 from storage_backends.records import Outcome, Quarantine, Record

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from interceptor.logview.errors import LogViewError
-from interceptor.logview.source import shown_url
+from interceptor.shown_url import shown_url
 from storage_backends.errors import LogDamagedError
 
 T = TypeVar("T")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Protocol
 
@@ -53,11 +52,6 @@ def is_file_log(url: str) -> bool:
 def is_postgres_log(url: str) -> bool:
     """Tell whether the URL names a log in PostgreSQL."""
     return url.partition(":")[0].lower() in POSTGRES_SCHEMES
-
-
-def shown_url(url: str) -> str:
-    """Return the URL as it may be shown: without a password."""
-    return re.sub(r"(?<=://)([^/@:]*):[^/]*@", r"\1:***@", url)
 
 
 def directory_of(url: str, command: str) -> Path:

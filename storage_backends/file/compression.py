@@ -57,10 +57,13 @@ class Compression:
                 self._thread.submit(work, partial(self._compressed, segment))
 
     def stop(self) -> None:
-        """End the thread, with what it is at unfinished; blocks for a block. Can be called twice."""
+        """Have the thread leave unfinished what it is at, at the end of a block."""
         self._stopping = True
         self._next = None
-        self._thread.stop()
+
+    def wait_until_stopped(self) -> None:
+        """Block until the thread has ended; called once, from any thread."""
+        self._thread.finish(_nothing)
 
     def _compressed(self, segment: Segment, error: Exception | None) -> None:
         self.busy_with = None
@@ -118,6 +121,10 @@ class Compression:
                 begin_version, begin_bytes = next_version, offset_bytes
         finally:
             file.close()
+
+
+def _nothing() -> None:
+    """The last work of a thread that only ends."""
 
 
 def file_stream(segment: Segment) -> FrameStream:

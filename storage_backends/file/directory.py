@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from storage_backends.errors import LogConfigurationError, LogLockedError
+from storage_backends.errors import LogConfigurationError, LogDamagedError, LogLockedError
 from storage_backends.file.compressed import SUFFIX, ZSTD_MAGIC, CompressedFile, compressed_path
 from storage_backends.file.segment import SEGMENT_MAGIC, Segment, parse_segment_name, segment_name
 
@@ -61,17 +61,24 @@ def prepare_directory(path: Path) -> None:
 
 
 def check_ours(path: Path) -> None:
-    """Raise LogConfigurationError if the directory holds files but is no log. Changes nothing."""
+    """Raise LogConfigurationError if the directory holds files but is no log. Changes nothing.
+
+    Raises LogDamagedError if it is one, but its first segment begins otherwise.
+    """
     names = {entry.name for entry in os.scandir(path)}
     segments = sorted(name for name in names if parse_segment_name(name))
     strange = sorted(name for name in names if name.endswith(".log") and not parse_segment_name(name))
     if segments:
-        with (path / segments[0]).open("rb") as file:
-            begin = file.read(len(SEGMENT_MAGIC))
-        # A first segment that is still without its magic was being born in a crash; recovery judges that.
-        magic = ZSTD_MAGIC if segments[0].endswith(SUFFIX) else SEGMENT_MAGIC
-        if begin.strip(b"\0") and not magic.startswith(begin[: len(magic)]):
-            strange.insert(0, segments[0])
+        good = [_begins_as_segment(path / name) for name in segments[:1] + segments[-1:]]
+        if good == [False, True]:
+            raise LogDamagedError(
+                "this is not a segment of a log; nothing was touched", place=str(path / segments[0]), offset_bytes=0
+            )
+        if not any(good):
+            raise LogConfigurationError(
+                f"{path / segments[0]} does not begin as a segment of a log: if it is one, it is damaged"
+                f" (interceptor log verify --log file:{path}), else choose an empty directory; nothing was touched"
+            )
     else:
         strange = sorted(names - _NAMES_IN_EMPTY)
     if strange:
@@ -79,6 +86,14 @@ def check_ours(path: Path) -> None:
             f"{path} is not the directory of a log, {strange[0]!r} in it is foreign: choose an empty directory;"
             " nothing was touched"
         )
+
+
+def _begins_as_segment(path: Path) -> bool:
+    """Tell whether the file has a segment's magic, or none yet: recovery judges what was being born in a crash."""
+    with path.open("rb") as file:
+        begin = file.read(len(SEGMENT_MAGIC))
+    magic = ZSTD_MAGIC if path.name.endswith(SUFFIX) else SEGMENT_MAGIC
+    return not begin.strip(b"\0") or magic.startswith(begin[: len(magic)])
 
 
 def list_segments(path: Path) -> list[Segment]:

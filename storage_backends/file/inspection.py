@@ -16,7 +16,7 @@ from storage_backends.codec import Unsealer, blank
 from storage_backends.errors import LogConfigurationError, LogDamagedError
 from storage_backends.file.directory import list_segments
 from storage_backends.file.salvage import find_resumption
-from storage_backends.file.segment import HEADER_BYTES, Segment, check_header
+from storage_backends.file.segment import HEADER_BYTES, Segment, check_header, versions_text
 from storage_backends.file.segment_file import SegmentFile, open_segment_file
 from storage_backends.file.stream import FrameStream
 from storage_backends.records import Event, Record
@@ -223,8 +223,11 @@ def damages_of(segments: list[SegmentInspection]) -> list[Damage]:
 def _between(before: SegmentInspection, segment: SegmentInspection) -> list[Damage]:
     place, gap = str(segment.path), (before.next_version, segment.first_version - 1)
     if segment.first_version > before.next_version and not before.holes:
-        problem = f"the segment does not continue version {gap[0] - 1}: {versions_text(*gap)} missing before it"
-        return [Damage(place, 0, f"{problem}, a segment or the end of one is lost")]
+        problem = (
+            f"the segment ends here, and {segment.path.name} follows: {versions_text(*gap)} missing, with the end of "
+            "this segment or a segment between the two"
+        )
+        return [Damage(str(before.path), before.size_bytes, problem)]
     if segment.first_version > before.next_version:
         return [Damage(place, 0, f"{versions_text(*gap)} missing before this segment")]
     if segment.first_version < before.next_version:
@@ -245,8 +248,3 @@ def _lost(hole: Hole) -> str:
     if hole.resumed_version == hole.next_version:
         return f"{unread_bytes} bytes can't be read, which hold no event: the versions go on behind them"
     return f"{unread_bytes} bytes can't be read, {versions_text(hole.next_version, hole.resumed_version - 1)} in them"
-
-
-def versions_text(first: int, last: int) -> str:
-    """Return "event 5 is" or "events 5 to 9 are"."""
-    return f"event {first} is" if first == last else f"events {first} to {last} are"

@@ -27,6 +27,12 @@ from storage_backends.secrets import load_keyring, unsealer_of
 
 logger = logging.getLogger("storage_backends.file")
 
+CLOSE_TIMEOUT_S = 10.0
+"""For the last flush. A disk that hangs may do so for ever, and whoever closes the log has to end."""
+
+GIVEN_UP_TIMEOUT_S = 1.0
+"""For a sync whose caller has given it up."""
+
 
 class FileLog:
     """The backend for `file:`. Implements LogBackend. `recovered` tells what was cut on open, if anything was."""
@@ -55,6 +61,7 @@ class FileLog:
         self._recent = RecentBatches(options.ring_events_max, options.ring_bytes_max)
         self._failed: LogFailedError | None = None
         self._sync_under_way = False
+        self._flush_error: OSError | None = None
         self._closed = False
         self._compression = self._new_compression(options)
         self._thread = SyncThread(f"log-sync {directory}")
@@ -147,21 +154,41 @@ class FileLog:
         store_facts(self._directory, self._directory_fd, facts)
 
     def close(self) -> None:
-        """Flush what was appended (this blocks), release the lock. Raises LogFailedError if the flush fails."""
+        """Flush what was appended (this blocks), release the lock.
+
+        Raises LogFailedError if the flush fails, or takes longer than CLOSE_TIMEOUT_S (GIVEN_UP_TIMEOUT_S where a sync
+        is still under way).  The lock then stays until the disk answers or the process ends: what was handed to the
+        disk may yet be written.
+        """
         if self._closed:
             return
         self._closed = True
         if self._compression is not None:
             self._compression.stop()
-        self._thread.stop()
+        timeout_s = GIVEN_UP_TIMEOUT_S if self._sync_under_way else CLOSE_TIMEOUT_S
         try:
-            if not self._failed:
-                self._writer.drop_room()
-            if not self._failed and self._writer.changed:
-                self._flush(self._writer.take_unsynced(self._last_version))
-                self._durable_version = self._last_version
+            self._thread.finish(self._release, timeout_s)
+        except TimeoutError as error:
+            raise LogFailedError(
+                f"{self.url}: the disk does not answer, so the log is left as it is: nothing after version"
+                f" {self._durable_version} was acknowledged as durable; check the disk"
+            ) from error
         except OSError as error:
             raise self._fail(error) from error
+
+    def _release(self) -> None:
+        """Runs in the sync thread, which may hang where the event loop's must not."""
+        try:
+            if self._compression is not None:
+                self._compression.wait_until_stopped()
+            if self._failed:
+                return
+            if self._flush_error is not None:
+                raise self._flush_error
+            self._writer.drop_room()
+            if self._writer.changed:
+                self._flush(self._writer.take_unsynced(self._last_version))
+                self._durable_version = self._last_version
         finally:
             self._writer.close()
             os.close(self._directory_fd)
@@ -182,11 +209,16 @@ class FileLog:
 
     def _flush(self, unsynced: Unsynced) -> None:
         """Runs in the sync thread."""
-        for fd in unsynced.finished_fds:
-            self._filesystem.fdatasync(fd)
-        self._filesystem.fdatasync(unsynced.current_fd)
-        if unsynced.with_directory:
-            self._filesystem.fsync(self._directory_fd)
+        try:
+            for fd in unsynced.finished_fds:
+                self._filesystem.fdatasync(fd)
+            self._filesystem.fdatasync(unsynced.current_fd)
+            if unsynced.with_directory:
+                self._filesystem.fsync(self._directory_fd)
+        except OSError as error:
+            # Whoever closes the log may not hear of it in time, and must not flush once more and believe it (rule 9).
+            self._flush_error = error
+            raise
 
     def _flushed(self, unsynced: Unsynced, done: Callable[[LogError | None], None], error: Exception | None) -> None:
         self._sync_under_way = False

@@ -13,8 +13,8 @@ from storage_backends.codec import SealedEvent, Unsealer, blank, locked
 from storage_backends.errors import LogDamagedError, LogError, LogGapError
 from storage_backends.file.catalogue import SegmentSource
 from storage_backends.file.recent import RecentBatch, RecentBatches
-from storage_backends.file.segment import HEADER_BYTES, Segment, check_header
-from storage_backends.file.segment_file import open_segment_file
+from storage_backends.file.segment import HEADER_BYTES, Segment, check_header, versions_text
+from storage_backends.file.segment_file import open_segment_file, stored_path
 from storage_backends.file.stream import FrameStream
 from storage_backends.records import Event, Record
 
@@ -165,19 +165,14 @@ class FileReader:
         if following.first_version != stream.next_version:
             if self._source.first_version > stream.next_version:
                 raise self._gap(stream.next_version)
-            raise LogDamagedError(
-                f"this segment does not continue version {stream.next_version - 1}: a segment is missing before it,"
-                " restore it from a copy; nothing was touched",
-                place=str(following.path),
-                offset_bytes=0,
-            )
+            raise _discontinuity(stream, following)
         end_bytes, path = stream.offset_bytes, stream.path
         self._open(following)
         if self._previous_bytes != end_bytes:
             raise LogDamagedError(
                 f"the segment ends here, but had {self._previous_bytes} bytes when the next one was begun: records are"
                 " missing at its end, restore it from a copy; nothing was touched",
-                place=str(path),
+                place=str(stored_path(path)),
                 offset_bytes=end_bytes,
             )
 
@@ -238,5 +233,24 @@ def check_from_version(from_version: int, first_version: int, last_version: int,
         raise LogGapError(f"{place}: version {from_version} is not yet in the log, which ends at {last_version}")
 
 
+def _discontinuity(stream: FrameStream, following: Segment) -> LogError:
+    if following.first_version < stream.next_version:
+        return LogDamagedError(
+            f"the segment begins with version {following.first_version}, which stands before it in {stream.path.name}:"
+            " it is a copy, or of another log; nothing was touched",
+            place=str(stored_path(following.path)),
+            offset_bytes=0,
+        )
+    missing = versions_text(stream.next_version, following.first_version - 1)
+    return LogDamagedError(
+        f"the segment ends here, and {following.path.name} follows: {missing} missing, with the end of this segment or"
+        " a segment between the two; restore it from a copy; nothing was touched",
+        place=str(stored_path(stream.path)),
+        offset_bytes=stream.offset_bytes,
+    )
+
+
 def _unreadable(path: Path, error: OSError) -> LogDamagedError:
-    return LogDamagedError(f"the segment can't be read ({error.strerror})", place=str(path), offset_bytes=0)
+    return LogDamagedError(
+        f"the segment can't be read ({error.strerror})", place=str(stored_path(path)), offset_bytes=0
+    )

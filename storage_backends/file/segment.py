@@ -69,6 +69,11 @@ def check_header(header: bytes, path: Path, first_version: int) -> int:
     return int(previous_bytes)
 
 
+def versions_text(first: int, last: int) -> str:
+    """Return "event 5 is" or "events 5 to 9 are"."""
+    return f"event {first} is" if first == last else f"events {first} to {last} are"
+
+
 class SparseIndex:
     """Places in a segment from which reading can begin, about one in 64 KiB (16 bytes each)."""
 

@@ -159,7 +159,7 @@ def test_a_configuration_file_that_is_not_there(fail: Callable[..., str]) -> Non
         (["--target", "http://[::1"], ["--target"]),
         ([*TARGET, "--listen", "8001"], ["--listen", "HOST:PORT"]),
         ([*TARGET, "--admin", "nowhere"], ["--admin", "HOST:PORT"]),
-        ([*TARGET, "--log", "redis://x"], ["redis://x", "file:", "memory:"]),
+        ([*TARGET, "--log", "redis://:hunter2@x"], ["redis:", "file:", "memory:"]),
         ([*TARGET, "--log", "memory:", "--bypass", "events"], ["--bypass", "METHOD:GLOB"]),
         ([*TARGET, "--admin-token-file", "nowhere"], ["--admin-token-file", "nowhere"]),
         (["--target", "http://192.0.2.1:9", "--log", "memory:", "--detect", "listener"], ["--detect connection"]),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from interceptor.journal import Durability
+from storage_backends.memory import MemoryLog
+from storage_backends.options import LogOptions
 from storage_backends.records import Outcome
 from tests.interceptor.conftest import DataPlane, MakePlane
 from tests.interceptor.fake_log import FAILED, FakeBackend, records_of
@@ -113,12 +115,23 @@ async def test_relaxed_answers_leave_before_the_sync(make_plane: MakePlane) -> N
 
 
 async def test_a_memory_log_never_waits(make_plane: MakePlane) -> None:
-    plane = make_plane(backend=FakeBackend("memory:"))
+    plane = make_plane(backend=MemoryLog("memory:", LogOptions()))  # type: ignore[arg-type]
     client = FakeClient()
     await deliver(plane, client)
     settle(plane)
     assert client.status == 200
-    assert plane.backend.calls == []
+    assert not plane.journal._syncing
+
+
+async def test_a_third_partys_log_is_waited_for_whatever_its_url_begins_with(make_plane: MakePlane) -> None:
+    """Rule 2: a scheme says nothing of what a log promises."""
+    plane = make_plane(backend=FakeBackend("memory:replicated"))
+    client = FakeClient()
+    await deliver(plane, client)
+    settle(plane)
+    assert client.status is None
+    plane.backend.complete()
+    assert client.status == 200
 
 
 async def test_the_outcome_is_recorded_and_the_event_leaves_the_window(plane: DataPlane, clock: ManualClock) -> None:

@@ -16,7 +16,7 @@ import zstandard
 from interceptor.logview.verification import verify_directory
 from storage_backends import open_log
 from storage_backends.conformance import event, read_all, synced, versions
-from storage_backends.errors import LogConfigurationError, LogError
+from storage_backends.errors import LogConfigurationError, LogDamagedError, LogError
 from storage_backends.file import FileLog, open_file_log_readonly
 from storage_backends.file.compressed import CompressedFile
 from storage_backends.file.compression import Compression
@@ -270,6 +270,17 @@ async def test_trimming_takes_compressed_segments_too(place: Path) -> None:
     assert versions(await read_all(log.reader(8))) == list(range(8, 14))
     log.close()
     reader.close()
+
+
+async def test_damage_in_a_compressed_segment_names_the_file_that_is_there(place: Path) -> None:
+    """Rule 8: who is told of `N.log` looks for it in vain."""
+    damaged = place / names(place)[0]
+    assert damaged.suffix == ".zst"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    log = opened(place)
+    with pytest.raises(LogDamagedError, match=rf"{damaged.name} at byte 0: .*index"):
+        await read_all(log.reader(1))
+    log.close()
 
 
 async def test_closing_does_not_wait_for_what_is_being_compressed(tmp_path: Path) -> None:

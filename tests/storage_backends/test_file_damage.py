@@ -188,6 +188,11 @@ def foreign_last(place: Path) -> None:
     (place / segment_name(99)).write_bytes(b"2026-01-01 INFO something else's log\n" * 9)
 
 
+def foreign_both(place: Path) -> None:
+    for path in segments(place):
+        path.write_bytes(b"something else")
+
+
 def foreign_log_name(place: Path) -> None:
     (place / "000003.log").write_bytes(b"leveldb")
 
@@ -202,8 +207,9 @@ def foreign_log_name(place: Path) -> None:
         (newer_format, LogConfigurationError, "newer release"),
         (damaged_header_of_last, LogDamagedError, "header is damaged"),
         (renamed_last, LogDamagedError, "renamed"),
-        (foreign_first, LogConfigurationError, "foreign"),
+        (foreign_first, LogDamagedError, "not a segment"),
         (foreign_last, LogDamagedError, "not a segment"),
+        (foreign_both, LogConfigurationError, "log verify --log file:.*else choose an empty directory"),
         (foreign_log_name, LogConfigurationError, "foreign"),
     ],
 )
@@ -249,10 +255,10 @@ def short_header_in_middle(place: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (missing_middle, "segment is missing"),
+        (missing_middle, "follows: events 4 to 6 are missing"),
         (flip_in_first, "CRC-32C"),
         (truncated_first, "ends within a frame"),
-        (first_without_its_last_frame, "segment is missing"),
+        (first_without_its_last_frame, r"0001\.log at byte \d+: .* event 3 is missing"),
         (first_without_its_last_outcome, "records are missing"),
         (short_header_in_middle, "shorter than its header"),
     ],

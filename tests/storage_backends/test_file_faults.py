@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from storage_backends.conformance import event, events, read_all, synced
-from storage_backends.errors import LogFailedError, LogUnavailableError
+from storage_backends.errors import LogFailedError, LogLockedError, LogUnavailableError
 from storage_backends.file import FileLog
 from storage_backends.options import LogOptions
 
@@ -106,6 +107,47 @@ async def test_what_can_not_be_taken_back_is_final(tmp_path: Path, faulty: Fault
     with pytest.raises(LogFailedError):
         log.append(events(1, 1))
     log.close()
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+async def test_closing_is_bounded_where_a_flush_hangs(
+    compression: str, tmp_path: Path, faulty: FaultyFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rules 2 and 8: what was not flushed is not called durable, and nobody else may write until the disk is done."""
+    monkeypatch.setattr("storage_backends.file.log.CLOSE_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("storage_backends.file.log.GIVEN_UP_TIMEOUT_S", 0.01)
+    log = open_log(tmp_path, faulty, LogOptions(compression=compression))
+    log.append(events(1, 1))
+    assert await synced(log) is None
+    for under_way in (False, True):
+        answers = threading.Event()
+        with monkeypatch.context() as patch:
+            patch.setattr(faulty, "fdatasync", lambda fd, answers=answers: answers.wait())
+            log.append(events(log.last_version + 1, log.last_version + 1))
+            if under_way:
+                log.sync(lambda _: None)
+            with pytest.raises(LogFailedError, match=f"does not answer.*after version {log.durable_version} "):
+                log.close()
+        assert log.durable_version == log.last_version - 1
+        with pytest.raises(LogLockedError):
+            open_log(tmp_path)
+        answers.set()
+        log._thread.finish(lambda: None)
+        log = open_log(tmp_path, faulty)
+    assert await read_all(log.reader(1)) == events(1, 3)
+    log.close()
+
+
+async def test_a_failed_flush_is_not_repeated_at_the_close(tmp_path: Path, faulty: FaultyFileSystem) -> None:
+    """Rule 9: also where the close comes before the answer."""
+    log = open_log(tmp_path, faulty)
+    log.append(events(1, 1))
+    faulty.fail_next("fdatasync", errno.EIO)
+    log.sync(lambda _: None)
+    log.append(events(2, 2))
+    with pytest.raises(LogFailedError, match="Input/output error"):
+        log.close()
+    assert log.durable_version == 0
 
 
 async def test_a_failed_flush_is_never_retried_and_believed(tmp_path: Path, faulty: FaultyFileSystem) -> None:

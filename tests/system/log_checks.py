@@ -56,6 +56,16 @@ class Restartable(RunningInterceptor):
         return self.is_active()
 
 
+async def until_everybody_waits(interceptor: Restartable, clients: int) -> None:
+    """Return when each client has a request that is held, or whose event waits for the log."""
+
+    def waiting() -> bool:
+        state = interceptor.state()
+        return bool(state["held"] + state["versions"]["delivered"] - state["versions"]["durable"] == clients)
+
+    await asyncio.to_thread(wait_until, waiting, "everybody waits")
+
+
 def run_command(target: Server, served: RunningInterceptor, *options: str) -> list[str]:
     return [
         PYTHON, "-m", "interceptor", "run", "--target", target.url, "--listen", served.authority,

@@ -14,7 +14,7 @@ import google_crc32c
 import pytest
 from counting import Clients, applied, start_counter
 from faulty_disk import FaultyDisk, SmallDisk, compiled_library, mounted_disk
-from log_checks import KILLS, Restartable, check_end, contents, post, refusal_to_start, replayed
+from log_checks import KILLS, Restartable, check_end, contents, post, refusal_to_start, replayed, until_everybody_waits
 from support import Processes, Server, wait_until
 from test_kills import check_exact
 
@@ -187,6 +187,37 @@ async def test_a_disk_that_fails_ends_every_acknowledgement(
     check_exact(applied(target), seen.acknowledged)
     assert "99-1" not in applied(target)
     assert (await asyncio.to_thread(post, interceptor, "99-9"))[0] == 200
+
+
+async def test_a_stop_while_a_flush_hangs_ends_and_acknowledges_nothing_more(
+    faulty_disk: FaultyDisk, processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rules 2 and 7: SIGTERM ends the wait for a disk that never answers; what was acknowledged outlasts the power."""
+    target = start_counter(processes)
+    interceptor = Restartable(processes, target, "--log", f"file://{tmp_path}/log", "--drain-timeout-s", "1")
+    with monkeypatch.context() as patch:
+        for name, value in faulty_disk.environment.items():
+            patch.setenv(name, value)
+        await interceptor.start()
+    clients = Clients(interceptor, 20)
+    await clients.acknowledged(200)
+    faulty_disk.begin("hang")
+    await until_everybody_waits(interceptor, 20)
+    known = len(clients.seen.acknowledged)
+    async with asyncio.timeout(20.0):
+        assert await interceptor.end(signal.SIGTERM) == 0
+    assert "the disk does not answer" in interceptor.said()
+    assert "Traceback" not in interceptor.said()
+    seen = await clients.finish()
+    assert len(seen.acknowledged) == known
+
+    assert target.process is not None
+    target.process.kill()
+    await asyncio.to_thread(target.process.wait)
+    faulty_disk.cut_power()
+    target = await asyncio.to_thread(start_counter, processes, target.port)
+    await interceptor.start()
+    check_exact(applied(target), seen.acknowledged)
 
 
 async def test_the_power_fails_again_and_again_under_load(

@@ -13,7 +13,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 from counting import Clients, applied, start_counter
-from log_checks import KILLS, Restartable, check_end, post, refusal_to_start, replayed
+from log_checks import KILLS, Restartable, check_end, post, refusal_to_start, replayed, until_everybody_waits
 from support import Processes, Server, wait_until
 from test_kills import check_exact
 
@@ -41,16 +41,6 @@ async def kept(server: Database | ReplicatedServer, log_name: str) -> list[str]:
     return [found[1] for row in rows if (found := re.search(r"\?op=([\d-]+)$", row[1]))]
 
 
-async def until_everybody_waits(interceptor: Restartable) -> None:
-    """Return when each client has a request that is held, or whose event waits for the database."""
-
-    def waiting() -> bool:
-        state = interceptor.state()
-        return bool(state["held"] + state["versions"]["delivered"] - state["versions"]["durable"] == CLIENTS)
-
-    await asyncio.to_thread(wait_until, waiting, "everybody waits")
-
-
 @pytest.mark.parametrize("together_with_target", [False, True])
 @pytest.mark.usefixtures("frozen_ends")
 async def test_the_interceptor_is_killed_under_load(
@@ -70,7 +60,7 @@ async def test_the_interceptor_is_killed_under_load(
         await clients.acknowledged(chance.randrange(20, 200))
         if number % 2:
             server.freeze()
-            await until_everybody_waits(interceptor)
+            await until_everybody_waits(interceptor, CLIENTS)
         await interceptor.end()
         acknowledged = list(clients.seen.acknowledged)
         server.thaw()
@@ -117,7 +107,7 @@ async def test_while_the_database_is_away_strict_answers_nobody(
             server.freeze()
         else:
             await asyncio.to_thread(server.stop)
-        await until_everybody_waits(interceptor)
+        await until_everybody_waits(interceptor, CLIENTS)
         late = Clients(interceptor, 3, first_number=CLIENTS * (round_number + 1))
         await interceptor.until("held", held=True, log_unavailable=True)
         known = len(clients.seen.acknowledged)
@@ -149,7 +139,7 @@ async def test_a_failover_to_a_synchronous_standby_loses_nothing(processes: Proc
         clients = Clients(interceptor, CLIENTS)
         await clients.acknowledged(200)
         primary.kill()
-        await until_everybody_waits(interceptor)
+        await until_everybody_waits(interceptor, CLIENTS)
         assert interceptor.state()["versions"]["durable"] == len(clients.seen.acknowledged)
         await standby.fetch("SELECT pg_promote()")
         await clients.acknowledged(200)
@@ -169,7 +159,7 @@ async def test_beyond_the_hold_window_a_database_that_is_away_means_503(
     clients = Clients(interceptor, CLIENTS)
     await clients.acknowledged(100)
     server.freeze()
-    await until_everybody_waits(interceptor)
+    await until_everybody_waits(interceptor, CLIENTS)
     status, retry_after, content = await asyncio.to_thread(post, interceptor, "99-1")
     assert (status, retry_after) == (503, [b"1"])
     assert b"had no room for it within 0.5 s" in content
@@ -299,7 +289,7 @@ async def test_a_stop_while_the_database_is_frozen_ends_and_loses_nothing(
     clients = Clients(interceptor, CLIENTS)
     await clients.acknowledged(100)
     server.freeze()
-    await until_everybody_waits(interceptor)
+    await until_everybody_waits(interceptor, CLIENTS)
     known = list(clients.seen.acknowledged)
     await interceptor.end(signal.SIGTERM)
     assert "Traceback" not in interceptor.said()
