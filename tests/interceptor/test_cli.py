@@ -18,8 +18,11 @@ from interceptor.cli import run as run_module
 from interceptor.cli.main import cli, main
 from interceptor.incident import OnUnclean
 from interceptor.journal import Durability
+from interceptor.log_damage import with_remedy
 from interceptor.settings import Detection, Settings
 from storage_backends import open_log
+from storage_backends.errors import LogDamagedError, LogLockedError
+from storage_backends.records import Event
 
 TARGET = ("--target", "http://127.0.0.1:9")
 
@@ -337,3 +340,28 @@ def test_the_version_and_the_help_of_every_command() -> None:
         result = CliRunner().invoke(cli, [name, "-h"])
         assert result.exit_code == 0
         assert "Usage:" in result.output
+
+
+def test_a_damaged_log_is_refused_with_the_commands_that_help(fail: Callable[..., str], tmp_path: Path) -> None:
+    """Rule 8: what, where, and what to do."""
+    url = f"file:{tmp_path}/log"
+    log = open_log(url)
+    log.append([Event(version, version, b"GET / HTTP/1.1\r\n\r\n", b"") for version in (1, 2)])
+    log.close()
+    (segment,) = (tmp_path / "log").glob("*.log")
+    data = bytearray(segment.read_bytes())
+    data[data.index(b"GET")] ^= 1
+    segment.write_bytes(data)
+    text = fail("run", *TARGET, "--log", url)
+    one_sentence(text)
+    for words in (f"{segment} at byte ", f"log verify --log {url}", f"log repair --log {url} --dry-run"):
+        assert words in text
+
+
+def test_what_is_no_damage_keeps_its_words() -> None:
+    assert with_remedy(LogLockedError("in use"), "file:x") == "in use"
+    damaged = LogDamagedError("bad", place="records", offset_bytes=0)
+    text = with_remedy(damaged, "postgresql://ann:hunter2@db/shop?password=hunter2")
+    assert "log verify --log postgresql://ann:***@db/shop" in text
+    assert "hunter2" not in text
+    assert "repair" not in text

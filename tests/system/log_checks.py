@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 from pathlib import Path
@@ -13,9 +12,6 @@ from support import PYTHON, ROOT, Processes, RunningInterceptor, Server, Wire, w
 from test_kills import check_exact
 
 from bench.processes import free_port
-
-# How often a test kills; more by hand.
-KILLS = int(os.environ.get("INTERCEPTOR_TEST_KILLS", "5"))
 
 
 class Restartable(RunningInterceptor):

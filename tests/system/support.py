@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -18,6 +19,8 @@ from bench.processes import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = Path(__file__).parent / "targets"
+# How often a test kills; more by hand.
+KILLS = int(os.environ.get("INTERCEPTOR_TEST_KILLS", "5"))
 PYTHON = sys.executable
 START_TIMEOUT_S = 30.0
 SOCKET_TIMEOUT_S = 20.0

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from counting import Clients, applied, apply, counter_command, digest_of, start_counter
-from support import PYTHON, ROOT, Processes, RunningInterceptor, Server, accepts, wait_until
+from support import KILLS, PYTHON, ROOT, Processes, RunningInterceptor, Server, accepts, wait_until
 
 from bench.processes import free_port
 
@@ -98,7 +98,7 @@ async def test_the_interceptor_is_killed_under_load(
     interceptor.process, _ = processes.start(command, name="interceptor")
     await until_active(interceptor)
     clients = Clients(interceptor, 20)
-    for _ in range(5):
+    for _ in range(KILLS):
         await clients.acknowledged(150)
         interceptor.process.kill()
         await asyncio.to_thread(interceptor.process.wait)

@@ -14,8 +14,8 @@ import google_crc32c
 import pytest
 from counting import Clients, applied, start_counter
 from faulty_disk import FaultyDisk, SmallDisk, compiled_library, mounted_disk
-from log_checks import KILLS, Restartable, check_end, contents, post, refusal_to_start, replayed, until_everybody_waits
-from support import Processes, Server, wait_until
+from log_checks import Restartable, check_end, contents, post, refusal_to_start, replayed, until_everybody_waits
+from support import KILLS, Processes, Server, wait_until
 from test_kills import check_exact
 
 from bench.processes import free_port

@@ -13,8 +13,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 from counting import Clients, applied, start_counter
-from log_checks import KILLS, Restartable, check_end, post, refusal_to_start, replayed, until_everybody_waits
-from support import Processes, Server, wait_until
+from log_checks import Restartable, check_end, post, refusal_to_start, replayed, until_everybody_waits
+from support import KILLS, Processes, Server, wait_until
 from test_kills import check_exact
 
 from bench.processes import free_port
