@@ -21,12 +21,13 @@ from interceptor.checkpoint.blackout import Blackout
 from interceptor.checkpoint.checkpoint import Checkpoint
 from interceptor.checkpoint.criu_command import Criu, CriuFailedError, process_ids
 from interceptor.checkpoint.criu_dump import PreparedDump
+from interceptor.checkpoint.criu_work import remove_left_ones
 from interceptor.checkpoint.engine import Captured, EngineContext, Finish
 from interceptor.checkpoint.errors import CheckpointError, EngineUnusableError, RestoreRefusedError
 from interceptor.checkpoint.packing import in_thread, pack, unpack
 from interceptor.target.child_process import Spawning
 from interceptor.target.output_relay import OutputRelay
-from interceptor.target.subreaper import become_subreaper, end_children, name_of
+from interceptor.target.subreaper import become_subreaper, end_children, left_children, name_of
 from interceptor.target.supervisor import Supervisor
 from interceptor.target.without_io_uring import refuse_io_uring
 from storage_backends.backend import Fact
@@ -76,6 +77,7 @@ class CriuEngine:
                 "memory and gives nobody a chosen process id; run it as root, or choose --checkpoint-engine http"
             )
         await self._criu.probe()
+        await asyncio.to_thread(remove_left_ones)
         become_subreaper()
         self._relays = {"stdout": OutputRelay(_STDOUT_FD), "stderr": OutputRelay(_STDERR_FD)}
         self._supervisor.spawning = Spawning(
@@ -158,7 +160,8 @@ class CriuEngine:
         """Everything is in the artefact."""
 
     async def close(self) -> None:
-        """The target has ended: pass on what it has written."""
+        """The target has ended: so does what it has started in sessions of their own.  Pass on what it has written."""
+        await asyncio.to_thread(lambda: end_children(left_children()))
         for relay in self._relays.values():
             await asyncio.to_thread(relay.close)
 

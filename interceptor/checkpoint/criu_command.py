@@ -7,18 +7,20 @@ same processes from such images, with the same process ids.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from interceptor.checkpoint.criu_work import name_of_ours, work_directory, write_script
 from interceptor.checkpoint.errors import EngineUnusableError
 from interceptor.checkpoint.program import Program
 
 VERSION_MIN = (4, 0)
 _CHECK_TIMEOUT_S = 20.0
-WORK_PREFIX = "interceptor-criu-"
 _LOG_NAME, _PID_NAME = "criu.log", "pid"
 _VERSION = re.compile(r"Version:\s*(\d+)\.(\d+)(?:\.\d+)?")
 _ERROR_LINE = re.compile(r"(?:\([\d.]+\)\s*)?(?:\d+:\s*)?Error \([^)]*\):\s*(.*)")
@@ -32,6 +34,12 @@ _BOTH = ("--tcp-close", "--file-locks", "--manage-cgroups=ignore", "-v1", "--log
 _DUMP = ("--leave-running", "--skip-in-flight", "--ext-unix-sk", "--network-lock", "skip", "--ghost-limit", "256M")
 # As our own child, so that we see it die and it dies with us.
 _RESTORE = ("--restore-sibling", "--restore-detached")
+# When we were killed meanwhile nobody would kill what it makes: PR_SET_PDEATHSIG comes into force between post-restore,
+# where a failure makes criu end all processes, and pre-resume, where none does.
+_IF_WE_ARE_GONE = """[ -p {ours} ] && exit 0
+[ "$CRTOOLS_SCRIPT_ACTION" = pre-resume ] && kill -9 "$CRTOOLS_INIT_PID" "-$CRTOOLS_INIT_PID"
+exit 1
+"""
 
 
 class CriuFailedError(Exception):
@@ -78,7 +86,8 @@ class Criu:
         options = [*_RESTORE, "--pidfile", _PID_NAME]
         for name, fd in inherited.items():
             options += ["--inherit-fd", f"fd[{fd}]:{name}"]
-        with tempfile.TemporaryDirectory(prefix=WORK_PREFIX) as work:
+        with work_directory() as work, _pipe_of_ours() as ours:
+            options += write_script(work, _IF_WE_ARE_GONE.format(ours=ours))
             process = self._start("restore", options, images, work, tuple(inherited.values()))
             await self.finish(process, work)
             return int(_content(work, _PID_NAME))
@@ -117,6 +126,17 @@ class Criu:
                 await program.wait()
             said.seek(0)
             return code, said.read().decode(errors="replace")
+
+
+@contextlib.contextmanager
+def _pipe_of_ours() -> Iterator[str]:
+    """Where a pipe is found as long as we live."""
+    ends = os.pipe()
+    try:
+        yield name_of_ours(ends[0])
+    finally:
+        for fd in ends:
+            os.close(fd)
 
 
 def _content(directory: str, name: str) -> str:

@@ -9,22 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from interceptor.checkpoint.criu_command import WORK_PREFIX, Criu
+from interceptor.checkpoint.criu_command import Criu
+from interceptor.checkpoint.criu_work import name_of_ours, work_directory, write_script
 from interceptor.checkpoint.program import Program
 
-_SCRIPT = """#!/bin/sh
-[ "$CRTOOLS_SCRIPT_ACTION" = pre-dump ] || exit 0
-echo ready > '{work}/ready'
-read -r word < '{work}/go'
-[ "$word" = go ]
+# When we are killed meanwhile, the pipes end: so does the script, and criu, which has touched nobody yet.
+_SCRIPT = """[ "$CRTOOLS_SCRIPT_ACTION" = pre-dump ] || exit 0
+echo ready > {ready} && read -r word < {go} && [ "$word" = go ]
 """
 _LEAVE_TIMEOUT_S = 1.0
-_OPEN = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class PreparedDump:
@@ -61,11 +58,12 @@ class PreparedDump:
         await self._criu.finish(self._process, self._work)
 
     async def _begin(self) -> None:
-        self._work = self._stack.enter_context(tempfile.TemporaryDirectory(prefix=WORK_PREFIX))
-        script = f"{self._work}/wait"
-        _write_script(script, _SCRIPT.format(work=self._work))
-        ready_fd, self._go_fd = self._fifo("ready"), self._fifo("go")
-        self._process = self._criu.start_dump(self.pid, self._images, self._work, ["--action-script", script])
+        self._work = self._stack.enter_context(work_directory())
+        ready_fd, ready_write_fd = self._pipe()
+        go_read_fd, self._go_fd = self._pipe()
+        text = _SCRIPT.format(ready=name_of_ours(ready_write_fd), go=name_of_ours(go_read_fd))
+        script = write_script(self._work, text)
+        self._process = self._criu.start_dump(self.pid, self._images, self._work, script)
         ready = asyncio.Event()
         loop = asyncio.get_running_loop()
         loop.add_reader(ready_fd, ready.set)
@@ -91,14 +89,9 @@ class PreparedDump:
                 await process.wait()
         self._stack.close()
 
-    def _fifo(self, name: str) -> int:
-        path = f"{self._work}/{name}"
-        os.mkfifo(path, 0o600)
-        fd = os.open(path, _OPEN)
-        self._stack.callback(os.close, fd)
-        return fd
-
-
-def _write_script(path: str, text: str) -> None:
-    Path(path).write_text(text)
-    os.chmod(path, 0o700)
+    def _pipe(self) -> tuple[int, int]:
+        """Return its ends for reading and writing; they are closed in the end."""
+        ends = os.pipe()
+        for fd in ends:
+            self._stack.callback(os.close, fd)
+        return ends

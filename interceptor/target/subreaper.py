@@ -42,6 +42,17 @@ def end_children(pids: Iterable[int]) -> None:
             time.sleep(_POLL_S)
 
 
+def left_children() -> list[int]:
+    """Return what has become our child and is in another session than we: nothing that we run for ourselves is."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdecimal() and parent_of(int(name)) == os.getpid():
+            with contextlib.suppress(ProcessLookupError):
+                if os.getsid(int(name)) != os.getsid(0):
+                    found.append(int(name))
+    return found
+
+
 def parent_of(pid: int) -> int | None:
     """Return the parent's process id, None where there is no such process."""
     try:

@@ -8,9 +8,9 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from counting import applied, apply, digest_of
+from counting import applied, apply, counter_command, digest_of
 from criu_control import ask, kill_target, output_of
-from support import PYTHON, RunningInterceptor, Server
+from support import PYTHON, RunningInterceptor, Server, accepts
 
 from interceptor.target.subreaper import name_of
 
@@ -100,3 +100,16 @@ def test_a_file_that_has_another_size_now(
     said = output_of(interceptor)
     assert "criu can't restore it" in said
     assert str(table).lstrip("/") in said
+
+
+def test_a_target_that_has_left_its_group_ends_with_us(
+    start_criu: Callable[..., RunningInterceptor], criu_target: Server
+) -> None:
+    """Behind a wrapper it is in a session of its own, and gets no signal of the wrapper's group."""
+    interceptor = start_criu(command=["setsid", "--wait", *counter_command(criu_target.port)])
+    apply(interceptor, OPERATIONS)
+    ask(interceptor, "POST", "/checkpoint")
+    kill_target(interceptor)
+    assert applied(interceptor) == OPERATIONS
+    stop(interceptor)
+    assert not accepts(criu_target.host, criu_target.port)
