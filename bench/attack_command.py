@@ -10,6 +10,7 @@ from bench.attack import Plan, describe, measure_attacks
 from bench.attackers import KINDS
 from bench.pipeline import PipelineError
 from bench.processes import ProcessError
+from bench.work_dir import work_dir_option
 
 RATIO_MAX = 2.0
 
@@ -22,10 +23,7 @@ RATIO_MAX = 2.0
 @click.option("--flood-rate", type=click.IntRange(1, 10_000), default=1_000, show_default=True, help="Connections/s.")
 @click.option("--seconds", type=click.IntRange(1, 60), default=3, show_default=True, help="Length of each slice.")
 @click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True, help="Pairs of slices a kind.")
-@click.option(
-    "--work-dir", type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path), default="/var/tmp",
-    show_default=True, help="Where the log goes; its disk is the one measured.",
-)  # fmt: skip
+@work_dir_option
 def attack(
     kinds: tuple[str, ...], clients: int, rate: int, hostile: int, flood_rate: int, seconds: int, rounds: int,
     work_dir: Path,

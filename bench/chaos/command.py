@@ -15,6 +15,7 @@ from bench.chaos.plan import VARIANTS, make_plan
 from bench.chaos.proxy import INTERCEPTOR
 from bench.chaos.report import ALL_FAULTS, expectations, table
 from bench.chaos.target.kinds import KINDS
+from bench.work_dir import work_dir_option
 
 
 @click.command()
@@ -30,8 +31,7 @@ from bench.chaos.target.kinds import KINDS
 @click.option("--launcher", help="The command in front of `run …`, for a changed interceptor.")
 @click.option("--histories", type=click.Path(file_okay=False, path_type=Path), default="chaos-violations",
               show_default=True, help="Where the history of a run with a violation goes.")  # fmt: skip
-@click.option("--work-dir", type=click.Path(exists=True, file_okay=False, path_type=Path), default="/var/tmp",
-              show_default=True, help="Where logs go for the run.")  # fmt: skip
+@work_dir_option
 @click.option("--stop-at-violation", is_flag=True)
 @click.option("--explain", is_flag=True, help="Only say what the seed's run would be, and what is legal in it.")
 def chaos(
