@@ -88,6 +88,9 @@ def _arguments(wanted: Wanted, place: SidecarPlace) -> list[str]:
     # Shorter than the Pod's usual grace period of 30 s.
     if "--drain-timeout-s" not in given:
         arguments.append("--drain-timeout-s=20")
+    # A Pod that is deleted has it for the grace period, beside its successor.
+    if wanted.log_outlives_pod and "--log-lock-wait-s" not in given:
+        arguments.append("--log-lock-wait-s=60")
     return arguments + [
         argument if argument.startswith("--log=") else _literal(argument) for argument in wanted.arguments
     ]

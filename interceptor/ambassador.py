@@ -21,6 +21,7 @@ from interceptor.journal import Journal
 from interceptor.lane import Lane
 from interceptor.lane_watch import LaneWatch
 from interceptor.listener import Listener
+from interceptor.log_opening import opened_log
 from interceptor.message import Tagger, plain, without_tags
 from interceptor.order import OrderKind, order_of_log
 from interceptor.passages import Passages
@@ -40,7 +41,6 @@ from interceptor.target.readiness import TargetReadiness
 from interceptor.target.serving_process import ServedDetector, ServingProcess
 from interceptor.target.supervisor import Supervisor
 from interceptor.target.whereabouts import ensure_nobody_listens, is_local, listening_at
-from storage_backends import open_log
 from storage_backends.backend import LogBackend
 from storage_backends.errors import LogError
 from storage_backends.records import Event
@@ -57,9 +57,10 @@ class Ambassador:
     """One target, one log, one listener.  Everything runs in the event loop that `start` was called in."""
 
     @classmethod
-    async def open(cls, settings: Settings) -> Ambassador:
+    async def open(cls, settings: Settings, stop: asyncio.Event | None = None) -> Ambassador:
         """Check the settings, open the log, and put the parts together; nothing else is started.
 
+        `stop` ends the wait for a log that another writer has.
         Raises ConfigurationError, TargetStartError and the errors of the log.
         """
         detection = settings.effective_detection()
@@ -69,14 +70,8 @@ class Ambassador:
         router = Router(record_all=settings.record_all, bypass=settings.bypass, admin_same=settings.admin is None)
         if settings.command:
             ensure_nobody_listens(settings.target)
-        backend = open_log(
-            settings.log_url,
-            key_file=settings.log_key_file,
-            compression=settings.log_compression,
-            **settings.log_options,
-        )
+        backend = await opened_log(settings, stop or asyncio.Event())
         try:
-            await backend.start()
             ambassador = cls(settings, backend, router, detection)
             try:
                 await ambassador.checkpoints.open()

@@ -28,7 +28,7 @@ async def serve(settings: Settings, on_started: Callable[[Ambassador, AdminServe
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    ambassador = await Ambassador.open(settings)
+    ambassador = await Ambassador.open(settings, stop)
     admin = AdminServer(ambassador)
     try:
         await admin.start()

@@ -84,6 +84,7 @@ class Settings:
     log_options: dict[str, int] = field(default_factory=dict)
     log_key_file: Path | None = None
     log_compression: str = "none"
+    log_lock_wait_s: float = 0.0
 
     def lane_count(self) -> int:
         """Return how many lanes to use.  Raises ConfigurationError where so many can't be."""

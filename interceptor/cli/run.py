@@ -130,6 +130,8 @@ def parse_order(_context: click.Context, _parameter: click.Parameter, text: str)
               help="Encrypt what is recorded with the first key in this file; see docs/security.md.")  # fmt: skip
 @click.option("--log-compression", type=click.Choice(COMPRESSIONS), default="none",
               help="zstd: finished segments of a file log are compressed in the background.")  # fmt: skip
+@click.option("--log-lock-wait-s", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS",
+              help="At the start: how long to wait for another writer of the log to end.")  # fmt: skip
 @click.option(
     "--durability",
     type=click.Choice([each.value for each in Durability]),
@@ -274,6 +276,7 @@ def _settings(options: dict[str, Any]) -> Settings:
         checkpoint=read_checkpoint_options(options),
         limits=limits,
         log_compression=options["log_compression"],
+        log_lock_wait_s=options["log_lock_wait_s"],
         log_key_file=options["log_key_file"],
         log_options={item.name: options[item.name] for item in limit_fields()},
     )

@@ -171,6 +171,18 @@ def test_a_service_leads_to_the_only_pod_also_while_that_is_not_ready(users_own:
     assert pointed_back(alone) == pointed_back(pointed) == untouched
 
 
+def test_the_successor_of_a_deleted_pod_waits_for_the_log() -> None:
+    """An exit would be answered with a back-off that outlasts the Pod that ends."""
+
+    def arguments(wanted: Wanted) -> list[str]:
+        sidecar: list[str] = with_sidecar(template(), wanted, **ADDED)["spec"]["initContainers"][0]["args"]
+        return [each for each in sidecar if each.startswith("--log-lock-wait-s")]
+
+    assert arguments(Wanted(log_claim="c")) == ["--log-lock-wait-s=60"]
+    assert arguments(Wanted(log_claim="c", arguments=("--log-lock-wait-s=5",))) == ["--log-lock-wait-s=5"]
+    assert arguments(Wanted()) == []
+
+
 def test_an_ordinary_container_stands_last_and_goes_without_a_trace() -> None:
     original = template()
     added = with_sidecar(original, Wanted(native=False), **ADDED)

@@ -166,6 +166,22 @@ def test_the_old_pod_leaves_the_log_before_the_new_one_takes_it(chart: Chart) ->
     assert only(chart.render(), "Deployment")["spec"]["strategy"] == {"type": "Recreate"}
 
 
+@pytest.mark.parametrize(
+    ("values", "waits"),
+    [
+        ((), []),
+        (("log.type=persistentVolumeClaim",), ["--log-lock-wait-s=40"]),
+        (("log.type=persistentVolumeClaim", "options.log-lock-wait-s=7"), ["--log-lock-wait-s=7"]),
+    ],
+)
+def test_the_successor_of_a_deleted_pod_waits_for_the_log(
+    chart: Chart, values: tuple[str, ...], waits: list[str]
+) -> None:
+    # Recreate is for rollouts: a Pod that is deleted or evicted gets its successor at once, beside it.
+    arguments = container(pod_spec(chart.render(*values)), "interceptor")["args"]
+    assert [each for each in arguments if each.startswith("--log-lock-wait-s")] == waits
+
+
 def test_a_claim_outlives_the_release(chart: Chart) -> None:
     claim = only(chart.render(*MODES["claim"]), "PersistentVolumeClaim")
     assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}

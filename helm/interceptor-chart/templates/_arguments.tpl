@@ -40,6 +40,10 @@ file:///var/lib/interceptor/log
 - {{ printf "--shutdown-delay-s=%d" (int .Values.shutdown.delaySeconds) | quote }}
 {{- end }}
 - {{ printf "--drain-timeout-s=%d" (int .Values.shutdown.drainSeconds) | quote }}
+{{- if and (ne .Values.log.type "emptyDir") (not (hasKey .Values.options "log-lock-wait-s")) }}
+# The Pod that ends has the log for as long, beside its successor, whenever it was not the Deployment that ended it.
+- {{ printf "--log-lock-wait-s=%d" (include "interceptor-chart.gracePeriodSeconds" . | int) | quote }}
+{{- end }}
 {{- range $name, $value := .Values.options }}
 {{- if kindIs "bool" $value }}
 {{- if $value }}
