@@ -180,7 +180,7 @@ def _load_facts(directory: Path, result: Verification) -> dict[str, Fact]:
     try:
         return load_facts(directory)
     except LogDamagedError as error:
-        result.damages.append(Damage(error.place, 0, "the facts about the log are no JSON"))
+        result.damages.append(Damage(error.place, 0, "the facts about the log can't be read"))
         return {}
 
 

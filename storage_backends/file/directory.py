@@ -57,7 +57,8 @@ def prepare_directory(path: Path) -> None:
             f"the log can't be created in {path}: {path.parent} does not exist (is its volume mounted?)"
         ) from error
     except OSError as error:
-        raise LogConfigurationError(f"the log directory {path} can't be used: {error.strerror}") from error
+        where = f" ({error.filename})" if error.filename not in (None, str(path)) else ""
+        raise LogConfigurationError(f"the log directory {path} can't be used: {error.strerror}{where}") from error
 
 
 def check_ours(path: Path) -> None:
@@ -90,8 +91,14 @@ def check_ours(path: Path) -> None:
 
 def _begins_as_segment(path: Path) -> bool:
     """Tell whether the file has a segment's magic, or none yet: recovery judges what was being born in a crash."""
-    with path.open("rb") as file:
-        begin = file.read(len(SEGMENT_MAGIC))
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        begin = os.pread(fd, len(SEGMENT_MAGIC), 0)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    finally:
+        os.close(fd)
     magic = ZSTD_MAGIC if path.name.endswith(SUFFIX) else SEGMENT_MAGIC
     return not begin.strip(b"\0") or magic.startswith(begin[: len(magic)])
 
@@ -139,7 +146,8 @@ def lock_directory(path: Path) -> int:
 
     Whoever goes on from here signs it: a start that is refused later leaves what stands in it.
     """
-    fd = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+    # What a link leads to is somebody else's, and would be overwritten.
+    fd = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -23,14 +23,22 @@ def load_facts(directory: Path) -> dict[str, Fact]:
         facts = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except ValueError as error:
-        raise LogDamagedError(
-            f"the facts about the log can't be read ({error}); move the file away to start without them: a living "
-            "target is then taken for a new one",
-            place=str(path),
-            offset_bytes=0,
-        ) from error
-    return dict(facts) if isinstance(facts, dict) else {}
+    except OSError as error:
+        raise _unreadable(path, error.strerror or str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(path, str(error)) from error
+    if not isinstance(facts, dict):
+        raise _unreadable(path, "it holds no JSON object")
+    return facts
+
+
+def _unreadable(path: Path, problem: str) -> LogDamagedError:
+    return LogDamagedError(
+        f"the facts about the log can't be read ({problem}); move the file away to start without them: a living target "
+        "is then taken for a new one",
+        place=str(path),
+        offset_bytes=0,
+    )
 
 
 def store_facts(directory: Path, directory_fd: int, facts: Mapping[str, Fact]) -> None:

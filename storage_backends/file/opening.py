@@ -36,7 +36,7 @@ from storage_backends.file.filesystem import FileSystem
 from storage_backends.file.key_check import check_first_events
 from storage_backends.file.recovery import Recovery, scan_end
 from storage_backends.file.segment import Segment, encode_header, segment_name
-from storage_backends.file.segment_file import open_segment_file, stored_path
+from storage_backends.file.segment_file import READ_FLAGS, open_segment_file, stored_path
 
 UNSYNCED_SEGMENTS_MAX = 4
 """Finished segments that may wait for their flush; with as many waiting the current one grows beyond its size."""
@@ -178,9 +178,12 @@ def _begin(segment: Segment, flag: int, filesystem: FileSystem) -> int:
 
 
 def _flush_file(path: Path, filesystem: FileSystem) -> None:
-    fd = os.open(stored_path(path), os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(stored_path(path), READ_FLAGS)
     try:
         filesystem.fdatasync(fd)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     finally:
         os.close(fd)
 

@@ -8,6 +8,9 @@ from typing import Protocol
 
 from storage_backends.file.compressed import CompressedFile, compressed_path
 
+READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+"""Non-blocking: nobody waits for the writer of a pipe that has a segment's name. To a file it means nothing."""
+
 
 class SegmentFile(Protocol):
     """An open segment.  Offsets and lengths are those of the bytes as they were written, compressed or not."""
@@ -51,7 +54,7 @@ class PlainFile:
 def open_segment_file(path: Path) -> SegmentFile:
     """Open the segment whose uncompressed file is (or was) at `path`. Raises OSError."""
     try:
-        return PlainFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        return PlainFile(os.open(path, READ_FLAGS))
     except FileNotFoundError:
         # A live log's writer may have compressed it since it was listed.
         return CompressedFile(compressed_path(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -337,6 +338,43 @@ def test_a_directory_that_is_not_ours_is_refused_and_nothing_is_created(name: st
     with pytest.raises(LogConfigurationError, match="foreign"):
         FileLog("file:", tmp_path, OPTIONS)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def as_directory(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
+def as_text(text: str) -> Callable[[Path], None]:
+    return lambda path: path.write_text(text) and None
+
+
+@pytest.mark.parametrize("damage", [as_directory, as_text(""), as_text("[1]"), as_text("[" * 100_000)])
+def test_facts_that_can_not_be_read_are_refused_in_one_way(damage: Callable[[Path], None], place: Path) -> None:
+    """Rule 8: not a traceback, and not a guess that nothing was noted."""
+    damage(place / "FACTS.json")
+    log = FileLog("file:", place, OPTIONS)
+    with pytest.raises(LogDamagedError, match=r"FACTS.json at byte 0: the facts about the log can't be read"):
+        log.load_facts()
+    log.close()
+
+
+async def test_a_pipe_with_a_segments_name_is_damage_and_not_waited_for(place: Path) -> None:
+    middle = segments(place)[1]
+    middle.unlink()
+    os.mkfifo(middle)
+    with pytest.raises(LogError, match=f"{middle.name} at byte 0|{place}"):
+        await read_all(FileLog("file:", place, OPTIONS).reader(1))
+
+
+def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_stays(place: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    (place / "LOCK").unlink()
+    (place / "LOCK").symlink_to(precious)
+    with pytest.raises(LogError, match="LOCK"):
+        FileLog("file:", place, OPTIONS)
+    assert precious.read_text() == "mine"
 
 
 def test_a_fresh_volume_and_a_note_beside_the_segments_are_no_reason_to_refuse(tmp_path: Path) -> None:
