@@ -17,7 +17,7 @@ from storage_backends.errors import LogConfigurationError, LogDamagedError
 from storage_backends.file.directory import list_segments
 from storage_backends.file.salvage import find_resumption
 from storage_backends.file.segment import HEADER_BYTES, Segment, check_header, versions_text
-from storage_backends.file.segment_file import SegmentFile, open_segment_file
+from storage_backends.file.segment_file import SegmentFile, open_segment_file, stored_path
 from storage_backends.file.stream import FrameStream
 from storage_backends.records import Event, Record
 
@@ -209,7 +209,7 @@ def damages_of(segments: list[SegmentInspection]) -> list[Damage]:
     damages: list[Damage] = []
     before: SegmentInspection | None = None
     for segment in segments:
-        place = str(segment.path)
+        place = str(stored_path(segment.path))
         if before is not None:
             damages += _between(before, segment)
         if segment.header_problem:
@@ -221,13 +221,13 @@ def damages_of(segments: list[SegmentInspection]) -> list[Damage]:
 
 
 def _between(before: SegmentInspection, segment: SegmentInspection) -> list[Damage]:
-    place, gap = str(segment.path), (before.next_version, segment.first_version - 1)
+    place, gap = str(stored_path(segment.path)), (before.next_version, segment.first_version - 1)
     if segment.first_version > before.next_version and not before.holes:
         problem = (
             f"the segment ends here, and {segment.path.name} follows: {versions_text(*gap)} missing, with the end of "
             "this segment or a segment between the two"
         )
-        return [Damage(str(before.path), before.size_bytes, problem)]
+        return [Damage(str(stored_path(before.path)), before.size_bytes, problem)]
     if segment.first_version > before.next_version:
         return [Damage(place, 0, f"{versions_text(*gap)} missing before this segment")]
     if segment.first_version < before.next_version:
@@ -237,7 +237,7 @@ def _between(before: SegmentInspection, segment: SegmentInspection) -> list[Dama
             f"the segment ends here, but had {segment.previous_bytes} bytes when the next one was begun: records other "
             "than events are missing or doubled at its end"
         )
-        return [Damage(str(before.path), before.size_bytes, problem)]
+        return [Damage(str(stored_path(before.path)), before.size_bytes, problem)]
     return []
 
 

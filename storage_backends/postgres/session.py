@@ -29,6 +29,11 @@ SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off;
 SET search_path = pg_catalog; SET standard_conforming_strings = on; SET default_transaction_isolation = 'read committed'
 """
 
+# Newer servers only.  A log without requests is idle, and its writer must not lose its lock for that.
+_NO_TIMEOUTS = """
+SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('idle_session_timeout', 'transaction_timeout')
+"""
+
 # A COMMIT must mean at least that the transaction is on the server's disk; a stronger setting (a standby's) is kept.
 _DURABLE = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 
@@ -39,6 +44,7 @@ async def open_session(address: Address) -> Connection:
     try:
         await _refuse_transaction_pooling(connection, address)
         await connection.execute(_SETTINGS)
+        await connection.execute(_NO_TIMEOUTS)
         await connection.execute(_DURABLE)
     except BaseException as error:
         cut(connection)

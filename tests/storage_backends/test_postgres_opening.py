@@ -21,6 +21,7 @@ from storage_backends import open_log
 from storage_backends.conformance import events, read_all, synced
 from storage_backends.errors import LogConfigurationError, LogError, LogFailedError, LogUnavailableError
 from storage_backends.postgres.address import parse_url
+from storage_backends.postgres.session import open_session
 from tests.storage_backends.test_postgres_server import Server, opened, server  # noqa: F401
 
 SECRET = "s3cret-w0rd"
@@ -326,3 +327,13 @@ async def test_a_pooler_is_refused_in_transaction_mode_only(server: Server, mode
         finally:
             pooler.terminate()
             await pooler.wait()
+
+
+async def test_no_timeout_of_the_role_ends_the_writers_session(server: Server) -> None:  # noqa: F811
+    """Rule 8: an idle log must not lose its lock to another writer."""
+    names = ("idle_session_timeout", "statement_timeout", "lock_timeout")
+    session = await open_session(parse_url(server.url(**dict.fromkeys(names, "7s"))))
+    try:
+        assert [await session.fetchval(f"SHOW {name}") for name in names] == ["0", "0", "0"]
+    finally:
+        await session.close()
