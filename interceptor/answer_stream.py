@@ -52,6 +52,7 @@ class AnswerStream:
         "_spool_read",
         "_spool_written",
         "_touched",
+        "_written",
     )
 
     def __init__(self, exchange: Exchange, memory_bytes_max: int, spool_bytes_max: int, budget: AnswerBudget) -> None:
@@ -65,6 +66,7 @@ class AnswerStream:
         self._spool_read = 0
         self._spool_written = 0
         self._released = False
+        self._written = False
         self._touched = False
         self._ended = False
         self._aborted = False
@@ -80,6 +82,11 @@ class AnswerStream:
     def ended(self) -> bool:
         """Whether everything that will ever come is here."""
         return self._ended
+
+    @property
+    def written(self) -> bool:
+        """Whether the client has got a byte of it, be it of an interim answer."""
+        return self._written
 
     @property
     def touched(self) -> bool:
@@ -182,6 +189,7 @@ class AnswerStream:
                 self._touched = True
             else:
                 break
+            self._written = True
             client.write(piece)
         if not self._queue and self._spool is None:
             if self._ended:

@@ -57,7 +57,7 @@ class PassedExchange(Exchange):
     def repeatable(self) -> bool:
         """Whether it may be sent again: safe, without content, and its client has got nothing yet."""
         safe = self.request.method in SAFE_METHODS and not self.request.has_body and self.route is not Route.UPGRADE
-        return safe and (self.stream is None or not self.stream.touched)
+        return safe and (self.stream is None or not self.stream.written)
 
     def write_upload(self, data: bytes) -> None:
         """Pass content of the request, or bytes of the tunnel, to the target."""
