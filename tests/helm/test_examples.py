@@ -39,3 +39,8 @@ def test_the_pods_sidecar_takes_its_arguments() -> None:
     options = run_command.make_context("run", arguments[1:]).params
     slept_s = container(pod["spec"], "application")["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert pod["spec"]["terminationGracePeriodSeconds"] >= slept_s + options["drain_timeout_s"] + 10 + 5
+
+
+def test_the_pods_service_leads_to_it_while_a_container_is_down() -> None:
+    _, service = yaml.safe_load_all((ROOT / "examples" / "pod.yaml").read_text())
+    assert service["spec"]["publishNotReadyAddresses"] is True
