@@ -283,6 +283,8 @@ class Ambassador:
                 self.admission.open()
         elif old is State.ACTIVE:
             self.admission.close()
+        if new is State.SUSPECT:
+            self.passages.target_suspected()
         if new is State.AWAITING:
             if self._was_active and cause is not Cause.WANTED:
                 self._hold_policy.target_lost()

@@ -84,6 +84,19 @@ class Passage(asyncio.Protocol):
         if exchange is not None:
             self._passages.release(exchange)
 
+    def take_back_read(self) -> PassedExchange | None:
+        """Part from a read of which the client has got nothing, and cut the connection; return it."""
+        exchange = self._exchange
+        if exchange is None or exchange.client is None or exchange.route is not Route.READ or not exchange.repeatable:
+            return None
+        self._answer = None
+        self._gated.clear()
+        self._passages.gate.budget.memory_bytes -= self._gated_bytes
+        self._gated_bytes = 0
+        self._take_off()
+        self._transport.abort()
+        return exchange
+
     def cut(self) -> None:
         """Cut the connection, as if the target had; the exchange is told."""
         self._transport.abort()

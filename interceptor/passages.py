@@ -55,6 +55,8 @@ class Passages:
         self._queue: deque[PassedExchange] = deque()
         self._reads = 0
         self._connecting = 0
+        # Grows with each suspicion that the target has died.
+        self._suspicions = 0
         self._open: set[Passage] = set()
         self._tasks = TaskGroup("passages")
 
@@ -111,12 +113,25 @@ class Passages:
         if exchange.route is not Route.ADMIN:
             self.on_target_unreachable()
         if exchange.repeatable and exchange.attempts < ATTEMPTS_MAX:
-            if exchange.stream is not None:
-                exchange.stream.close()
-                exchange.stream = None
-            self.admission.put_back(exchange)
+            self._put_back(exchange)
             return
         exchange.refuse(502, detail)
+
+    def target_suspected(self) -> None:
+        """The target may have died: what has got no answer yet waits until it is known to be in step.
+
+        Where a master keeps the listening socket, a connection that the dead one had not accepted is accepted by its
+        successor, which is empty still and would answer so.
+        """
+        self._suspicions += 1
+        taken = [exchange for passage in list(self._open) if (exchange := passage.take_back_read()) is not None]
+        taken.extend(self._queue)
+        self._queue.clear()
+        for exchange in taken:
+            self.release(exchange)
+        # The last one first: each is put in front of the others.
+        for exchange in sorted(taken, key=_arrived, reverse=True):
+            self._put_back(exchange)
 
     def forget(self, passage: Passage) -> None:
         """A connection has closed."""
@@ -174,11 +189,14 @@ class Passages:
 
     async def _connect(self, exchange: PassedExchange) -> None:
         self._connecting += 1
+        suspicions = self._suspicions
         try:
             async with asyncio.timeout(self.limits.connect_timeout_s):
                 to = self.admin if exchange.route is Route.ADMIN else self._target
                 _, passage = await to.connect(lambda: Passage(self))
         except (OSError, TimeoutError) as error:
+            if suspicions != self._suspicions:
+                _untried(exchange)
             self.broke(exchange, f"no connection to {self._target}: {error}")
             return
         finally:
@@ -188,7 +206,28 @@ class Passages:
             passage.abort()
             self.release(exchange)
             return
+        if suspicions != self._suspicions and exchange.route is Route.READ and exchange.repeatable:
+            passage.abort()
+            self.release(exchange)
+            _untried(exchange)
+            self._put_back(exchange)
+            return
         passage.begin(exchange)
+
+    def _put_back(self, exchange: PassedExchange) -> None:
+        if exchange.stream is not None:
+            exchange.stream.close()
+            exchange.stream = None
+        self.admission.put_back(exchange)
+
+
+def _untried(exchange: PassedExchange) -> None:
+    """Take an attempt back in which the request was not sent: no death can be its fault."""
+    exchange.attempts = max(1, exchange.attempts - 1)
+
+
+def _arrived(exchange: PassedExchange) -> float:
+    return exchange.arrived_s
 
 
 def _ignore() -> None:
