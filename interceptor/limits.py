@@ -76,7 +76,9 @@ class Limits:
         0.0, "from a recovery to a death for which requests are held; after less they are answered 503"
     )
     drain_timeout_s: float = _seconds(30.0, "a drain; then the hold is taken back, or the shutdown goes on without")
-    quarantine_after: int = _limit(3, "deaths with the same event as the first unanswered; then it is quarantined")
+    quarantine_after: int = _limit(
+        3, "deaths with the same event as the first unanswered, twice as many in a replay; then it is quarantined"
+    )
     checkpoint_bytes_max: int = _limit(4096 * MIB, "state that a checkpoint takes; more is given up, none is taken")
     checkpoint_timeout_s: float = _seconds(10.0, "taking a state while requests wait; then none is taken")
     checkpoint_store_timeout_s: float = _seconds(300.0, "storing a state while requests pass; then it is dropped")

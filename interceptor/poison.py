@@ -7,6 +7,9 @@ the next death exact.
 That an event was under way at each death proves nothing where somebody else kills, always at the same moment of a
 recovery.  So before the delivery that may be its last, the incarnation must live for a while without it: longer than
 those before it have lived with it.  If it dies in that time, the event is acquitted.
+
+An event that is replayed with nobody waiting has most likely been survived once, and its client was told that it is done.
+To drop it loses what was acknowledged, so it takes twice as many deaths, each but the first few with such a trial.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ SUSPECTS_MAX = 96
 TRIAL_MIN_S = 0.25
 TRIAL_MAX_S = 2.0
 TRIAL_LIVES = 2.0
+# How many times as many deaths an event may be blamed for of which nobody awaits the answer.
+REPLAYED_DEATHS = 2
 
 
 class PoisonWatch:
@@ -30,6 +35,8 @@ class PoisonWatch:
     def __init__(self, quarantine_after: int) -> None:
         self._quarantine_after = quarantine_after
         self._deaths: dict[int, int] = {}
+        # Which of these were replayed with nobody waiting for the answer.
+        self._replayed: set[int] = set()
         self._longest_life_s = 0.0
         self._on_trial = False
         # Versions to be delivered one at a time.
@@ -38,7 +45,7 @@ class PoisonWatch:
     def pause_s(self, version: int) -> float:
         """Return how long the target must live before it gets this event, with nothing else under way."""
         deaths = self._deaths.get(version, 0)
-        self._on_trial = 0 < deaths == self._quarantine_after - 1
+        self._on_trial = 0 < deaths and self._quarantine_after - 1 <= deaths
         if not self._on_trial:
             return 0.0
         return min(max(TRIAL_MIN_S, TRIAL_LIVES * self._longest_life_s), TRIAL_MAX_S)
@@ -60,11 +67,15 @@ class PoisonWatch:
         again = any(version in self._deaths for version in versions)
         self._longest_life_s = max(lived_s, self._longest_life_s) if again else lived_s
         self._deaths = {version: self._deaths.get(version, 0) + 1 for version in versions}
+        self._replayed = {delivery.event.version for delivery in suspects if delivery.is_replay}
         alone = len(versions) == 1
         self._suspect(sent_unanswered if alone else suspects)
-        if not alone or self._deaths[versions[0]] < self._quarantine_after:
+        if not alone or self._deaths[versions[0]] < self._deaths_max(versions[0]):
             return None
         return self._deaths.popitem()[0]
+
+    def _deaths_max(self, version: int) -> int:
+        return self._quarantine_after * (REPLAYED_DEATHS if version in self._replayed else 1)
 
     def survived(self) -> None:
         """The target holds everything again."""

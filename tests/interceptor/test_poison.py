@@ -74,6 +74,17 @@ def test_an_event_is_condemned_only_by_a_target_that_has_lived_without_it() -> N
     assert died(watch, 7) == 7
 
 
+def test_a_replayed_event_takes_twice_as_many_deaths_and_a_trial_before_each_of_the_last() -> None:
+    """Rule 2: its client was told that it is done, so it must not be lost to three kills that happen to meet it."""
+    watch = PoisonWatch(3)
+    replayed = FakeDelivery(event(7))
+    replayed.is_replay = True
+    for deaths in range(1, 6):
+        assert watch.died_with([replayed], [replayed]) is None
+        assert (watch.pause_s(7) > 0.0) == (deaths >= 2)
+    assert watch.died_with([replayed], [replayed]) == 7
+
+
 def test_the_trial_lasts_longer_than_the_lives_with_the_suspect() -> None:
     watch = PoisonWatch(3)
     suspect = [FakeDelivery(event(7))]
