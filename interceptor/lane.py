@@ -29,6 +29,8 @@ _content_digest = xxhash.xxh3_64_intdigest
 _LENGTH = Framing.LENGTH
 
 SERIAL_AFTER = 2
+# Before another attempt to connect to a target that is known to live.
+RECONNECT_S = 0.05
 
 
 class Lane:
@@ -95,6 +97,11 @@ class Lane:
         return self.lost and self._lost_idle
 
     @property
+    def lost_nothing(self) -> bool:
+        """Whether the loss leaves nothing in doubt: no connection was made, or nothing was unanswered on it."""
+        return self.lost and not self._lost_unanswered
+
+    @property
     def oldest(self) -> Delivery | None:
         """The first unanswered event."""
         if self._connection is not None and self._connection.in_flight:
@@ -139,6 +146,11 @@ class Lane:
         self._drop_connection()
         self._connecting = self._tasks.start(self._connect())
 
+    def connect_again(self) -> None:
+        """Forget a loss that leaves nothing in doubt; what waits goes on a new connection."""
+        self.take_back_sent()
+        self._connecting = self._tasks.start(self._connect(RECONNECT_S))
+
     def take_back(self) -> list[Delivery]:
         """Close the connection and return everything unanswered, in order: the incarnation is over."""
         if self._connecting is not None:
@@ -182,7 +194,9 @@ class Lane:
         await self._tasks.cancel_all()
         self._drop_connection()
 
-    async def _connect(self) -> None:
+    async def _connect(self, pause_s: float = 0.0) -> None:
+        if pause_s:
+            await asyncio.sleep(pause_s)
         try:
             async with asyncio.timeout(self.limits.connect_timeout_s):
                 _, connection = await self.target.connect(lambda: LaneConnection(self))

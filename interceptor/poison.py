@@ -8,8 +8,8 @@ That an event was under way at each death proves nothing where somebody else kil
 recovery.  So before the delivery that may be its last, the incarnation must live for a while without it: longer than
 those before it have lived with it.  If it dies in that time, the event is acquitted.
 
-An event that is replayed with nobody waiting has most likely been survived once, and its client was told that it is done.
-To drop it loses what was acknowledged, so it takes twice as many deaths, each but the first few with such a trial.
+An event that is replayed with nobody waiting has most likely been survived once, and its client was told that it is
+done.  To drop it loses what was acknowledged: it takes twice as many deaths, all but the first few with such a trial.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class PoisonWatch:
     def pause_s(self, version: int) -> float:
         """Return how long the target must live before it gets this event, with nothing else under way."""
         deaths = self._deaths.get(version, 0)
-        self._on_trial = 0 < deaths and self._quarantine_after - 1 <= deaths
+        self._on_trial = deaths > 0 and deaths >= self._quarantine_after - 1
         if not self._on_trial:
             return 0.0
         return min(max(TRIAL_MIN_S, TRIAL_LIVES * self._longest_life_s), TRIAL_MAX_S)

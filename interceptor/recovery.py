@@ -105,6 +105,10 @@ class Recovery:
         told_apart = not self._detector.awaits_connection and self.confirm()
         if told_apart and self._projector.forgives_idle_close(lane):
             return
+        if told_apart and lane.lost_nothing and self._machine.state is State.PROJECTING:
+            # Descriptors that we lack, a full backlog, a firewall for a moment: what is not answered was not sent.
+            lane.connect_again()
+            return
         self._losses += 1
         self._detector.connection_lost()
         self._suspect(reason)

@@ -12,7 +12,7 @@ from tests.interceptor.target import Connection
 
 
 async def test_a_read_that_a_successor_answers_before_it_is_in_step_is_asked_again() -> None:
-    """Rule 2, linearizable reads: a prefork master keeps the socket, so the next worker accepts what the last had not."""
+    """Rule 2: a prefork master keeps the socket, so the next worker accepts what the last one had not."""
     asked, successor = asyncio.Event(), asyncio.Event()
     lanes: list[Connection] = []
 

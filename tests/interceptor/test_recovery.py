@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+from collections.abc import Callable
 
 import pytest
 
+from interceptor.address import Address
 from interceptor.states import Cause, State
 from interceptor.target.errors import ListenerUnreadableError
 from storage_backends.records import Mark, Outcome, Quarantine
@@ -276,6 +279,49 @@ async def test_a_living_target_that_breaks_the_connection_during_the_projection_
     async with recovering(script, backend=filled(3)) as rig:
         await until(lambda: rig.recovery.standing.problem is not None or rig.machine.state is State.ACTIVE)
         assert sum(asked.count("GET /1") for asked in rig.target.asked) == 1
+
+
+class ShortOfDescriptors:
+    """A target that can't be connected to for a while, for a reason of our own."""
+
+    def __init__(self, target: Address, failures: int) -> None:
+        self._target = target
+        self._failures = failures
+        self.authority = target.authority
+
+    async def connect(self, factory: Callable[[], asyncio.Protocol]) -> object:
+        if self._failures:
+            self._failures -= 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        return await self._target.connect(factory)
+
+
+async def test_a_projection_that_finds_no_connection_to_a_living_target_goes_on_when_there_is_one() -> None:
+    """Rule 3: nothing was sent, so nothing is in doubt, and nobody needs to restart the target."""
+    async with recovering(backend=filled(3)) as rig:
+        rig.lane.target = ShortOfDescriptors(rig.target.address, failures=3)  # type: ignore[assignment]
+        await rig.active()
+        assert [asked for asked in rig.target.asked if asked] == [["GET /1", "GET /2", "GET /3"]]
+        assert rig.recovery.standing.problem is None
+
+
+async def test_an_idle_connection_that_a_living_target_closes_amid_a_projection_costs_nothing() -> None:
+    """Rule 3: everything that was sent on it had been answered."""
+
+    async def script(connection: Connection) -> None:
+        if connection.number > 1:
+            await connection.echo()
+        await connection.requests(2)
+        connection.write(ok(b"/1"), ok(b"/2"))
+        await connection.writer.drain()
+
+    async with recovering(script, backend=filled(3), supervised=True) as rig:
+        rig.recovery.quarantined.poison.serial = {3}
+        rig.recovery.quarantined.poison.pause_s = lambda version: 0.05  # type: ignore[method-assign]
+        await rig.active()
+        assert [asked for asked in rig.target.asked if asked] == [["GET /1", "GET /2"], ["GET /3"]]
+        assert rig.supervisor is not None
+        assert rig.supervisor.restarts == 0
 
 
 async def test_a_log_without_room_at_the_end_of_a_projection_only_delays() -> None:
