@@ -142,9 +142,10 @@ class Artefacts:
         self.remove(draft.path.name)
         self.remove(draft.id)
 
-    def remove_strangers(self, known: Collection[str]) -> list[str]:
+    def remove_strangers(self, known: Collection[str], *, drafts_only: bool) -> list[str]:
         """Remove drafts, and artefacts that the catalogue does not know; return their names.  Raises OSError."""
-        strangers = [name for name in self._names() if _NAME.fullmatch(name) and name not in known]
+        matches = [match for name in self._names() if (match := _NAME.fullmatch(name))]
+        strangers = [match[0] for match in matches if match[0] not in known and (match[2] or not drafts_only)]
         for name in strangers:
             self.remove(name)
         return strangers

@@ -14,6 +14,7 @@ from interceptor.journal import Journal
 logger = logging.getLogger(__name__)
 
 _FACT = "checkpoints"
+_NUMBER_FACT = "checkpoint_number"
 DURABLE_TIMEOUT_S = 30.0
 
 
@@ -25,6 +26,8 @@ class Catalogue:
         facts = journal.facts.get(_FACT)
         found = [Checkpoint.from_fact(fact) for fact in facts] if isinstance(facts, list) else []
         self._entries = [entry for entry in found if entry is not None]
+        # Without it, or in parts, what it does not name may be the only copy of a state.
+        self.is_whole = isinstance(facts, list) and len(self._entries) == len(found)
         if len(self._entries) < len(found):
             logger.warning("%d entries of the catalogue can't be read and are left out", found.count(None))
 
@@ -35,6 +38,13 @@ class Catalogue:
     @property
     def newest(self) -> Checkpoint | None:
         return self._entries[-1] if self._entries else None
+
+    @property
+    def next_number(self) -> int:
+        """A number that no checkpoint had yet, removed ones neither: images bear it, and failures are counted by it."""
+        highest = self._journal.facts.get(_NUMBER_FACT)
+        numbers = [entry.number for entry in self._entries]
+        return 1 + max([highest if isinstance(highest, int) else 0, *numbers])
 
     def check_against_log(self) -> None:
         """Raise ConfigurationError where the log is shorter than a checkpoint, or than at a clean stop (rule 8)."""
@@ -67,6 +77,7 @@ class Catalogue:
         if entry.id in ids:
             self._entries[ids.index(entry.id)] = entry
         else:
+            self._journal.facts[_NUMBER_FACT] = max(entry.number, self.next_number - 1)
             self._entries.append(entry)
             self._journal.append_mark("checkpoint", entry.version, id=entry.id)
         self._store()

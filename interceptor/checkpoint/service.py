@@ -22,7 +22,7 @@ from interceptor.checkpoint.registry import open_engine
 from interceptor.checkpoint.restoring import Restoring
 from interceptor.checkpoint.taking import Taker
 from interceptor.counters import Counters
-from interceptor.errors import ConfigurationError, InterceptorError
+from interceptor.errors import ConfigurationError, InterceptorError, NotPossibleNowError
 from interceptor.hold import Hold
 from interceptor.journal import Journal
 from interceptor.settings import Settings
@@ -37,6 +37,7 @@ from storage_backends.secrets import load_keyring
 logger = logging.getLogger(__name__)
 
 DIRECTORY_NAME = "checkpoints"
+_STOPPING = "the interceptor is stopping: no checkpoint is taken any more"
 
 
 class Checkpoints:
@@ -100,7 +101,9 @@ class Checkpoints:
         if self.engine.name != "mark" or self.artefacts.directory.exists():
             self.artefacts.open(self._owner)
             known = {entry.artefact for entry in self.catalogue.entries if entry.artefact is not None}
-            for name in await asyncio.to_thread(self.artefacts.remove_strangers, known):
+            # Where the facts were lost, the operator may find them again: until there is a catalogue, artefacts stay.
+            drafts_only = not self.catalogue.is_whole
+            for name in await asyncio.to_thread(self.artefacts.remove_strangers, known, drafts_only=drafts_only):
                 logger.warning("%s in %s belongs to no checkpoint and is removed", name, self.artefacts.directory)
 
     def start(self) -> None:
@@ -111,7 +114,7 @@ class Checkpoints:
 
     def request(self) -> None:
         """Take one without waiting for it (a signal asks so); a failure is logged."""
-        self._tasks.start(self._take_logged("a signal asked for it"))
+        self._tasks.start(self._take_logged(self.take, "a signal asked for it"))
 
     async def stop(self) -> None:
         """The last checkpoint, where one is asked for; to be called when nothing is in flight any more."""
@@ -119,7 +122,7 @@ class Checkpoints:
         newest = self.catalogue.newest
         up_to_date = newest is not None and newest.version == self._journal.last_version
         if self._options.on_stop and not up_to_date:
-            await self._take_logged("--checkpoint-on-stop")
+            await self._take_logged(self._take, "--checkpoint-on-stop")
         await self._tasks.cancel_all()
 
     def describe(self) -> dict[str, object]:
@@ -135,9 +138,9 @@ class Checkpoints:
             "last_restore": {"id": restored.checkpoint.id, "seconds": round(restored.seconds, 6)} if restored else None,
         }
 
-    async def _take_logged(self, reason: str) -> None:
+    async def _take_logged(self, take: Callable[[], Awaitable[Checkpoint]], reason: str) -> None:
         try:
-            await self.take()
+            await take()
         except (InterceptorError, LogError) as error:
             logger.error("no checkpoint was taken (%s): %s", reason, error)
 
@@ -148,6 +151,17 @@ class Checkpoints:
 
     async def take(self) -> Checkpoint:
         """Take a checkpoint, then forget what the policy allows.  Raises what `Taker.take` raises."""
+        if self._stopping:
+            raise NotPossibleNowError(_STOPPING)
+        try:
+            return await self._take()
+        except LogError as error:
+            # It is closed under a checkpoint that was begun before.
+            if self._stopping:
+                raise NotPossibleNowError(_STOPPING) from error
+            raise
+
+    async def _take(self) -> Checkpoint:
         async with self._lock:
             entry = await self.taker.take()
             self._counters.checkpoints += 1

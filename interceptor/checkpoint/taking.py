@@ -70,8 +70,7 @@ class Taker:
         if self._machine.state not in (State.ACTIVE, State.HELD):
             raise NotPossibleNowError(f"the state is {self._machine.state.value}: there is no target to checkpoint")
         self._refuse_in_doubt()
-        number = await asyncio.to_thread(self._artefacts.next_number)
-        number = max([number, *(entry.number + 1 for entry in self._catalogue.entries)])
+        number = max(await asyncio.to_thread(self._artefacts.next_number), self._catalogue.next_number)
         draft = self._artefacts.draft(f"{self._engine.name}-{number}", self._journal.last_version)
         try:
             async with self._engine.prepared(draft):

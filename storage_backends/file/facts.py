@@ -1,7 +1,8 @@
 """Facts about a file log, kept beside its segments in one small file that is replaced as a whole.
 
 Written anew, flushed, renamed over the old one, and the directory flushed: after a crash there is the old file or the
-new one.
+new one.  A checksum is among them: a version with a flipped bit is a version too, and the state that a recovery makes
+from it would be wrong and look right.
 """
 
 from __future__ import annotations
@@ -11,25 +12,26 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import google_crc32c
+
 from storage_backends.backend import Fact
 from storage_backends.errors import LogDamagedError, LogUnavailableError
 from storage_backends.file.directory import FACTS_NAME, FILE_MODE
+
+CHECKSUM_KEY = "crc32c"
 
 
 def load_facts(directory: Path) -> dict[str, Fact]:
     """Return what was stored last; {} where nothing was.  Raises LogDamagedError."""
     path = directory / FACTS_NAME
     try:
-        facts = json.loads(path.read_bytes())
+        return _checked(json.loads(path.read_bytes()))
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
     except (ValueError, RecursionError) as error:
         raise _unreadable(path, str(error)) from error
-    if not isinstance(facts, dict):
-        raise _unreadable(path, "it holds no JSON object")
-    return facts
 
 
 def _unreadable(path: Path, problem: str) -> LogDamagedError:
@@ -48,7 +50,7 @@ def store_facts(directory: Path, directory_fd: int, facts: Mapping[str, Fact]) -
     try:
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
         try:
-            data = json.dumps(facts, sort_keys=True).encode() + b"\n"
+            data = _encoded({**facts, CHECKSUM_KEY: _checksum(facts)}) + b"\n"
             # A disk that is nearly full takes a part of it, and says only the next time why.
             while data:
                 data = data[os.write(fd, data) :]
@@ -59,3 +61,21 @@ def store_facts(directory: Path, directory_fd: int, facts: Mapping[str, Fact]) -
         os.fsync(directory_fd)
     except OSError as error:
         raise LogUnavailableError(f"the facts about the log can't be written to {path}: {error.strerror}") from error
+
+
+def _checked(found: object) -> dict[str, Fact]:
+    """Return the facts of a file without their checksum, which older ones lack.  Raises ValueError."""
+    if not isinstance(found, dict):
+        raise ValueError("it holds no JSON object")
+    checksum = found.pop(CHECKSUM_KEY, None)
+    if checksum is not None and checksum != _checksum(found):
+        raise ValueError(f"they are not what was written: {_checksum(found)} instead of {checksum!r}")
+    return found
+
+
+def _checksum(facts: Mapping[str, Fact]) -> str:
+    return f"{google_crc32c.value(_encoded(facts)):08x}"
+
+
+def _encoded(facts: Mapping[str, Fact]) -> bytes:
+    return json.dumps(facts, sort_keys=True).encode()

@@ -140,7 +140,9 @@ def test_what_no_catalogue_knows_is_removed_and_nothing_else(artefacts: Artefact
     written(artefacts, checkpoint_id="http-2")
     artefacts.writer(artefacts.draft("http-3", 1)).finish()
     (artefacts.directory / "notes.txt").write_text("mine")
-    assert sorted(artefacts.remove_strangers({"http-1"})) == ["http-2", "http-3.draft"]
+    assert artefacts.remove_strangers({"http-1"}, drafts_only=True) == ["http-3.draft"]
+    artefacts.writer(artefacts.draft("http-3", 1)).finish()
+    assert sorted(artefacts.remove_strangers({"http-1"}, drafts_only=False)) == ["http-2", "http-3.draft"]
     artefacts.verify(kept)
     assert (artefacts.directory / "notes.txt").exists()
 

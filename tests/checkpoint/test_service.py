@@ -14,6 +14,7 @@ import pytest
 from interceptor.checkpoint.options import CheckpointOptions
 from interceptor.errors import ConfigurationError
 from interceptor.retention import Retention
+from storage_backends.file.facts import CHECKSUM_KEY
 from tests.interceptor.fakes import ok, until
 from tests.interceptor.running import Running, running
 from tests.interceptor.target import Connection
@@ -81,6 +82,35 @@ async def test_the_catalogue_over_its_life(tmp_path: Path) -> None:
         assert state["checkpoints"]["engine"] == "http"
         assert state["checkpoints"]["recovery_estimate_s"] > 0
         assert (await at.metrics())["interceptor_checkpoints_total"] == 2
+        assert (await at.control("DELETE", "/checkpoint?id=http-2")).status == 200
+    async with checkpointing(target, tmp_path) as at:
+        # Images and failures are remembered by it.
+        assert (await at.control("POST", "/checkpoint")).json["id"] == "http-3", "an id is given once"
+
+
+async def test_checkpoints_outlive_a_lost_catalogue(tmp_path: Path) -> None:
+    """Rule 8: what the facts named may be the only copy of a state; they can be found again."""
+    target = Stateful()
+    facts, aside = tmp_path / "log" / "FACTS.json", tmp_path / "FACTS.json"
+    async with checkpointing(target, tmp_path) as at:
+        await at.send("/a")
+        await at.control("POST", "/checkpoint")
+    facts.rename(aside)
+    async with checkpointing(target, tmp_path) as at:
+        assert (await at.control("GET", "/checkpoint")).json == []
+    aside.rename(facts)
+    async with checkpointing(target, tmp_path) as at:
+        assert (await at.control("POST", "/checkpoint?id=http-1&do=verify")).json["verified"]
+
+
+async def test_what_is_asked_for_while_we_stop_is_refused(tmp_path: Path) -> None:
+    target = Stateful()
+    async with checkpointing(target, tmp_path) as at:
+        await at.send("/a")
+        checkpoints = at.ambassador.checkpoints
+        await checkpoints.stop()
+        answer = await at.control("POST", "/checkpoint")
+        assert (answer.status, "is stopping" in answer.text) == (409, True)
 
 
 async def test_a_state_that_is_not_to_be_had_changes_nothing(tmp_path: Path) -> None:
@@ -179,7 +209,7 @@ async def test_a_log_that_is_shorter_than_its_clean_stop_or_its_checkpoint_is_re
         segment.unlink()
     path = tmp_path / "log" / "FACTS.json"
     facts = json.loads(path.read_bytes())
-    path.write_text(json.dumps({name: fact for name, fact in facts.items() if name not in facts_gone}))
+    path.write_text(json.dumps({name: fact for name, fact in facts.items() if name not in [*facts_gone, CHECKSUM_KEY]}))
     with pytest.raises(ConfigurationError, match=words):
         async with checkpointing(target, tmp_path):
             pass

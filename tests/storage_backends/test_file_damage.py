@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import google_crc32c
 import pytest
 
+from storage_backends.backend import Fact
 from storage_backends.codec import FRAME_MAGIC, encode_batch
 from storage_backends.conformance import event, events, read_all, versions
 from storage_backends.errors import LogConfigurationError, LogDamagedError, LogError
 from storage_backends.file import FileLog, open_file_log_readonly
+from storage_backends.file.facts import load_facts, store_facts
 from storage_backends.file.segment import encode_header, segment_name
 from storage_backends.options import LogOptions
 from storage_backends.records import Outcome, Record
@@ -401,3 +404,25 @@ async def test_the_view_takes_an_incomplete_end_for_the_end_and_changes_nothing(
     assert view.torn_bytes > 0
     assert await read_all(view.reader(1)) == EXPECTED[:-1]
     assert contents(place) == before
+
+
+def test_a_flipped_bit_in_the_facts_is_refused(tmp_path: Path) -> None:
+    """Rule 8: they say what a checkpoint holds, and another version would be as good a number."""
+    facts: dict[str, Fact] = {
+        "clean_stop": 12,
+        "checkpoints": [{"id": "http-1", "version": 10, "time": 0.5, "ü": None}],
+    }
+    fd = os.open(tmp_path, os.O_RDONLY)
+    store_facts(tmp_path, fd, facts)
+    os.close(fd)
+    path = tmp_path / "FACTS.json"
+    written = path.read_bytes()
+    assert load_facts(tmp_path) == facts
+    for place in range(len(written)):
+        for bit in range(8):
+            path.write_bytes(written[:place] + bytes([written[place] ^ 1 << bit]) + written[place + 1 :])
+            with suppress(LogDamagedError):
+                # In white space, and in the checksum's own name: the facts are the same.
+                assert load_facts(tmp_path).items() >= facts.items()
+    path.write_text('{"clean_stop": 12}')
+    assert load_facts(tmp_path) == {"clean_stop": 12}, "an older file"
