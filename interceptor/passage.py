@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from interceptor.answer_stream import AnswerStream
-from interceptor.passed_exchange import PassedExchange
+from interceptor.passed_exchange import ATTEMPTS_MAX, PassedExchange
 from interceptor.routing import Route
 from interceptor.wire.answer import Answer, AnswerReader
 from interceptor.wire.errors import AnswerError
@@ -182,6 +182,8 @@ class Passage(asyncio.Protocol):
         except AnswerError as error:
             self._take_off()
             self._transport.abort()
+            # It did answer: asked again it would say the same.
+            exchange.attempts = ATTEMPTS_MAX
             self._fail(exchange, f"the target's answer is malformed: {error.reason}")
 
     def _read(self, exchange: PassedExchange) -> None:

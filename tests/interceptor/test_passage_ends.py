@@ -26,3 +26,16 @@ async def test_an_answer_that_ends_with_the_connection_and_is_cut_by_us_is_not_t
         await at.ambassador.passages.cut_all()
         assert await reader.read() == b""
         writer.close()
+
+
+async def test_a_malformed_answer_is_not_asked_for_again() -> None:
+    """RFC 9110 §9.2.2 lets us ask again where no answer came; here one came, and it is 502 (§15.6.3)."""
+
+    async def script(connection: Connection) -> None:
+        await connection.requests()
+        connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n")
+        await connection.reader.read()
+
+    async with running(script, record_all=False) as at:
+        assert (await at.send("/x")).startswith(b"HTTP/1.1 502 ")
+        assert at.target.asked == [["GET /x"]]
