@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHECK_PYTHON := 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 
-.PHONY: demo test check compile bench bench-report bench-check criu containerd fuzz k8s-tools clean
+.PHONY: demo test check compile bench bench-report bench-check criu containerd kube-apiserver fuzz k8s-tools clean
 
 demo: $(VENV)/.run
 	$(BIN)/interceptor demo
@@ -34,6 +34,11 @@ criu:
 # containerd 2 with runc, CRIU and network plugins in .containerd/, for the tests of --checkpoint-engine kubelet.
 containerd:
 	scripts/containerd.sh .containerd
+
+# kube-apiserver and etcd in .kube/, for KUBEBUILDER_ASSETS where there is no setup-envtest: five minutes of compiling.
+kube-apiserver:
+	scripts/kube_apiserver.sh .kube
+
 # All experiments, into docs/performance.md: a quarter of an hour. nginx, haproxy and wrk are Debian packages.
 bench-report: $(VENV)/.bench
 	$(BIN)/python -m bench report

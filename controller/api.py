@@ -11,7 +11,8 @@ import kopf
 
 from controller.errors import ApiError
 from controller.metrics import Metrics
-from controller.permissions import REQUESTED
+from controller.names import MANAGER
+from controller.permissions import PERMISSIONS
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +24,11 @@ _ROOTS = {
     "": "/api/v1", "apps": "/apis/apps/v1", "crsc.io": "/apis/crsc.io/v1alpha1",
     "coordination.k8s.io": "/apis/coordination.k8s.io/v1",
 }  # fmt: skip
-_METHODS = {"get": "GET", "create": "POST", "patch": "PATCH", "delete": "DELETE"}
+_METHODS = {"get": "GET", "list": "GET", "create": "POST", "patch": "PATCH", "delete": "DELETE"}
 MERGE_PATCH = "application/merge-patch+json"
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io, application/json"
+# The API server notes by it who has set a field, and names it to those who apply another value.
+USER_AGENT = f"{MANAGER}/1"
 
 
 class Api:
@@ -38,6 +42,12 @@ class Api:
     async def get(self, group: str, resource: str, namespace: str, name: str) -> Object:
         """Return an object."""
         return await self._request("get", group, resource, namespace, name, None)
+
+    async def uids(self, group: str, resource: str, namespace: str) -> set[str]:
+        """Return the uids of all objects that there are; an empty namespace means all of them."""
+        found = await self._request("list", group, resource, namespace, None, None)
+        # An empty list of Go's is `null`.
+        return {str(item["metadata"].get("uid")) for item in found.get("items") or ()}
 
     async def create(self, group: str, resource: str, namespace: str, content: Object) -> Object:
         """Return the object that was made."""
@@ -76,17 +86,20 @@ class Api:
     async def _request(
         self, verb: str, group: str, resource: str, namespace: str, name: str | None, content: Object | None
     ) -> Object:
-        assert (group, resource, verb) in REQUESTED, f"{verb} {resource}: not in controller/permissions.py"
+        assert (group, resource, verb) in PERMISSIONS, f"{verb} {resource}: not in controller/permissions.py"
         plural, _, below = resource.partition("/")
-        path = f"{_ROOTS[group]}/namespaces/{namespace}/{plural}" + (f"/{name}" if name else "")
+        within = f"/namespaces/{namespace}" if namespace else ""
+        path = f"{_ROOTS[group]}{within}/{plural}" + (f"/{name}" if name else "")
         path += f"/{below}" if below else ""
         status = 0
         try:
             # Read anew each time: a service account's token expires and is renewed in its file.
             info = self._login()
-            headers = {**info.as_http_headers()}
+            headers = {**info.as_http_headers(), "User-Agent": USER_AGENT}
             if verb == "patch":
                 headers["Content-Type"] = MERGE_PATCH
+            if verb == "list":
+                headers["Accept"] = METADATA_ONLY
             session = self._opened(info)
             async with session.request(
                 _METHODS[verb], info.server.rstrip("/") + path, json=content, headers=headers

@@ -69,6 +69,12 @@ def is_ours(checkpoint: Object) -> bool:
     return bool((checkpoint["metadata"].get("labels") or {}).get("app.kubernetes.io/managed-by") == MANAGER)
 
 
+def is_for(checkpoint: Object, owner: str) -> bool:
+    """Whether its target is `owner`, as Pods name their workload."""
+    target = (checkpoint.get("spec") or {}).get("target") or {}
+    return f"{target.get('kind', 'Deployment')}/{target.get('name')}" == owner
+
+
 def due_in_s(checkpoint: Object, spec: CheckpointSpec, catalogue: list[Object], state: Object, now_s: float) -> float:
     """Return after how many seconds one is to be taken or looked for again; not above zero: now."""
     newest_s = max((entry["time"] for entry in catalogue), default=None)
@@ -111,11 +117,13 @@ def status_of(
             {"type": kind, "status": value, "reason": reason, "message": message, "lastTransitionTime": changed}
         )
     if newest is not None:
-        status["lastCheckpoint"] = {
+        told = {
             "id": newest["id"], "version": newest["version"], "time": timestamp(newest["time"]),
-            "engine": newest["engine"], "sizeBytes": newest["size_bytes"] or 0, "image": newest["image"] or "",
-            "pod": pod or "",
+            "engine": newest["engine"], "sizeBytes": newest["size_bytes"] or None, "image": newest["image"] or None,
+            "pod": pod,
         }  # fmt: skip
+        # What there is not is left out, and not shown as an empty one.
+        status["lastCheckpoint"] = {name: value for name, value in told.items() if value is not None}
     elif "lastCheckpoint" in old:
         status["lastCheckpoint"] = old["lastCheckpoint"]
     return status

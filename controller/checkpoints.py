@@ -11,6 +11,7 @@ from typing import Any
 from controller.admin import Admin
 from controller.checkpoint import CheckpointSpec, due_in_s, read_spec, status_of, surplus
 from controller.errors import AdminError, ApiError, RefusedError
+from controller.merge import merge_patch
 from controller.parts import Parts
 from controller.pod import Condition, pod_health
 from controller.queue import Key
@@ -97,14 +98,16 @@ class Checkpoints:
         self, checkpoint: Object, conditions: dict[str, tuple[bool, str, str]], newest: Object | None, pod: str | None
     ) -> None:
         status = status_of(checkpoint, conditions, newest, pod, self._parts.config.clock())
-        if status == checkpoint.get("status"):
+        patch = merge_patch(checkpoint.get("status") or {}, status)
+        if not patch:
             return
         metadata = checkpoint["metadata"]
+        seen = self._parts.view.seen("Checkpoint", metadata["namespace"], metadata["name"])
         try:
             answer = await self._parts.api.patch(
-                "crsc.io", "checkpoints/status", metadata["namespace"], metadata["name"], {"status": status}
+                "crsc.io", "checkpoints/status", metadata["namespace"], metadata["name"], {"status": patch}
             )
-            self._parts.view.note("Checkpoint", answer)
+            self._parts.view.note("Checkpoint", seen, answer)
         except ApiError as error:
             if error.status != 404:
                 raise

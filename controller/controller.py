@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
 import kopf
 
 from controller.api import Api, Login
+from controller.checkpoint import is_for
 from controller.checkpoints import Checkpoints
 from controller.config import Config
 from controller.events import Events
@@ -18,8 +21,10 @@ from controller.pods import Pods
 from controller.queue import Key, WorkQueue
 from controller.service import remembered_ports, selects
 from controller.services import Services
+from controller.sweep import Sweep
 from controller.template import injected_facts
 from controller.view import View
+from controller.workload import derived_name
 from controller.workloads import Workloads
 
 RESOURCES = {
@@ -35,13 +40,14 @@ class Controller:
         self.view = View()
         self.api = Api(login, metrics)
         parts = Parts(config, self.view, self.api, Events(self.api, config.clock), metrics, session)
-        services = Services(parts)
+        self._services = services = Services(parts)
         workloads, pods, checkpoints = Workloads(parts, services), Pods(parts), Checkpoints(parts)
         self._looks = {
             "Deployment": workloads.look, "StatefulSet": workloads.look, "Service": services.look, "Pod": pods.look,
             "Checkpoint": checkpoints.look,
         }  # fmt: skip
-        self.queue = WorkQueue(lambda key: self._looks[key.kind](key), metrics)
+        self.queue = WorkQueue(lambda key: self._looks[key.kind](key), metrics, RESOURCES)
+        self.sweep = Sweep(self.view, self.api, config.namespaces, RESOURCES, self._enqueue)
         self.registry = kopf.OperatorRegistry()
         self._register(login)
 
@@ -60,30 +66,47 @@ class Controller:
     def _register_kind(self, kind: str, resource: tuple[str, str, str]) -> None:
         # Plain events: kopf's other handlers note their progress on the objects, and we leave no trace there.
         @kopf.index(*resource, id=kind, registry=self.registry)
-        def index(body: kopf.Body, **_: Any) -> dict[tuple[str, str], dict[str, Any]]:
-            return {(str(body.metadata.namespace), str(body.metadata.name)): dict(body)}
+        def index(body: kopf.Body, **_: Any) -> dict[tuple[str, str] | str, dict[str, Any]]:
+            seen, namespace = dict(body), str(body.metadata.namespace)
+            return {(namespace, str(body.metadata.name)): seen, namespace: seen}
 
         @kopf.on.event(*resource, id=f"{kind}-changed", registry=self.registry)
-        async def changed(namespace: str | None, name: str, body: kopf.Body, **_: Any) -> None:
+        async def changed(type: str | None, namespace: str | None, name: str, body: kopf.Body, **_: Any) -> None:
+            if type is None:  # From a list: a watch has begun, or begun again.
+                self.sweep.soon()
             self._enqueue(Key(kind, str(namespace), name), body)
 
-    def _enqueue(self, key: Key, body: kopf.Body) -> None:
-        """Have the object looked at, and those that depend on it."""
+    async def work(self) -> None:
+        """Look at what has changed, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.queue.run())
+            group.create_task(self.sweep.run())
+
+    def _enqueue(self, key: Key, body: Mapping[str, Any]) -> None:
+        """Have the object looked at, and those that depend on it: not all of a namespace, there may be thousands."""
         self.queue.add(key)
+        namespace = key.namespace
         if key.kind in WORKLOADS:
-            for service in self.view.all("Service", key.namespace):
-                self.queue.add(Key("Service", key.namespace, service["metadata"]["name"]))
-        if key.kind in ("Service", "Checkpoint"):
-            for workload in self.view.workloads(key.namespace):
-                if injected_facts((workload["spec"]["template"].get("metadata") or {}).get("annotations")):
-                    self.queue.add(Key(workload["kind"], key.namespace, workload["metadata"]["name"]))
-        if key.kind == "Pod":
-            for service in self.view.all("Service", key.namespace):
-                if remembered_ports(service) and selects(service, dict(body)):
-                    self.queue.add(Key("Service", key.namespace, service["metadata"]["name"]))
-        if key.kind == "Pod" and injected_facts(dict(body.metadata.annotations)):
-            for checkpoint in self.view.all("Checkpoint", key.namespace):
-                self.queue.add(Key("Checkpoint", key.namespace, checkpoint["metadata"]["name"]))
+            for service in self._services.before(key):
+                self.queue.add(service)
+        elif key.kind == "Service":
+            for workload in self._services.behind(key):
+                self.queue.add(workload)
+        elif key.kind == "Checkpoint":
+            for owner in self.view.workloads(namespace):
+                if derived_name(owner) == key.name:
+                    self.queue.add(Key(owner["kind"], namespace, owner["metadata"]["name"]))
+        else:
+            self._enqueue_around(namespace, body)
+
+    def _enqueue_around(self, namespace: str, pod: Mapping[str, Any]) -> None:
+        for service in self.view.all("Service", namespace):
+            if remembered_ports(service) and selects(service, dict(pod)):
+                self.queue.add(Key("Service", namespace, service["metadata"]["name"]))
+        if facts := injected_facts(pod["metadata"].get("annotations")):
+            for checkpoint in self.view.all("Checkpoint", namespace):
+                if is_for(checkpoint, facts["workload"]):
+                    self.queue.add(Key("Checkpoint", namespace, checkpoint["metadata"]["name"]))
 
 
 class EndlessPauses:
@@ -104,7 +127,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True
     settings.networking.error_backoffs = EndlessPauses()
     settings.networking.request_timeout = 60.0
-    # Whole seconds: the API server refuses timeoutSeconds=300.0.
+    # Whole seconds: an API server refuses timeoutSeconds=300.0.
     settings.watching.server_timeout = 300
     settings.watching.reconnect_backoff = 0.25
     return settings

@@ -47,7 +47,7 @@ class Events:
         metadata = about["metadata"]
         text = message if len(message) <= MESSAGE_CHARACTERS_MAX else message[:MESSAGE_CHARACTERS_MAX] + "…"
         said = "\0".join((metadata.get("uid", ""), metadata["name"], reason, key or text))
-        name = f"{metadata['name'][:200]}.{hashlib.sha256(said.encode()).hexdigest()[:16]}"
+        name = f"{metadata['name'][:200].rstrip('-.')}.{hashlib.sha256(said.encode()).hexdigest()[:16]}"
         if name in self._said:
             return False
         now = timestamp(self._clock())

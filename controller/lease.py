@@ -22,6 +22,9 @@ NAME = "interceptor-controller"
 LEASE_S = 15
 RENEW_S = 5.0
 STAND_BY_S = 2.0
+# Between tries to renew it, and for giving it back.
+RETRY_S = 1.0
+RELEASE_S = 5.0
 
 
 class LeaseLostError(ControllerError):
@@ -55,54 +58,76 @@ class Lease:
 
     async def renew(self) -> None:
         """Keep the Lease for as long as possible.  Raises LeaseLostError."""
-        renewed_s = self._clock()
         while True:
-            await asyncio.sleep(RENEW_S)
+            # Others count from when they see it: not before it is sent.  A server that does not answer is no excuse.
+            left_s = self._lease_s - RENEW_S
             try:
-                if not await self._try():
-                    raise LeaseLostError("another controller has taken the Lease")
-                renewed_s = self._clock()
+                async with asyncio.timeout(left_s):
+                    await asyncio.sleep(RENEW_S)
+                    await self._renew_once()
+            except TimeoutError:
+                raise LeaseLostError("the Lease could not be renewed in time") from None
+
+    async def _renew_once(self) -> None:
+        while True:
+            try:
+                if await self._try():
+                    return
             except ApiError as error:
+                # Also a conflict (409): somebody has changed it between our two requests, maybe only an annotation.
                 logger.warning("the Lease: %s", error)
-                if self._clock() - renewed_s > self._lease_s - RENEW_S:
-                    raise LeaseLostError("the Lease could not be renewed in time") from error
+                await asyncio.sleep(RETRY_S)
+                continue
+            raise LeaseLostError("another controller has taken the Lease")
+
+    async def release(self) -> None:
+        """Give it back, so that the next controller need not wait until it has expired."""
+        try:
+            async with asyncio.timeout(RELEASE_S):
+                lease = await self._get()
+                if lease is not None and (lease.get("spec") or {}).get("holderIdentity") == self._identity:
+                    await self._patch(lease, {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _now()})
+        except (ApiError, TimeoutError) as error:
+            logger.warning("the Lease is not given back: %s", error or "no answer")
 
     async def _try(self) -> bool:
-        try:
-            lease = await self._api.get("coordination.k8s.io", "leases", self._namespace, NAME)
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            return await self._create()
+        """Take or renew it; returns False where another one holds it.  Raises ApiError, 409 if it has changed."""
+        lease = await self._get()
+        if lease is None:
+            content = {
+                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                "metadata": {"name": NAME, "namespace": self._namespace}, "spec": self._spec({}, ""),
+            }  # fmt: skip
+            await self._api.create("coordination.k8s.io", "leases", self._namespace, content)
+            return True
         spec = lease.get("spec") or {}
         holder, renewal = spec.get("holderIdentity") or "", f"{spec.get('holderIdentity')} {spec.get('renewTime')}"
         if renewal != self._seen[0]:
             self._seen = (renewal, self._clock())
         if holder not in ("", self._identity) and self._clock() - self._seen[1] <= self._lease_s:
             return False
-        version = lease["metadata"].get("resourceVersion")
-        change = {"metadata": {"resourceVersion": version}, "spec": self._spec(spec, holder)}
-        return await self._written(self._api.patch("coordination.k8s.io", "leases", self._namespace, NAME, change))
-
-    async def _create(self) -> bool:
-        lease = {
-            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-            "metadata": {"name": NAME, "namespace": self._namespace}, "spec": self._spec({}, ""),
-        }  # fmt: skip
-        return await self._written(self._api.create("coordination.k8s.io", "leases", self._namespace, lease))
-
-    async def _written(self, request: Any) -> bool:
-        try:
-            await request
-        except ApiError as error:
-            if error.status == 409:
-                return False
-            raise
+        await self._patch(lease, self._spec(spec, holder))
         return True
 
+    async def _get(self) -> dict[str, Any] | None:
+        try:
+            return await self._api.get("coordination.k8s.io", "leases", self._namespace, NAME)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return None
+
+    async def _patch(self, lease: dict[str, Any], spec: dict[str, Any]) -> None:
+        change = {"metadata": {"resourceVersion": lease["metadata"].get("resourceVersion")}, "spec": spec}
+        await self._api.patch("coordination.k8s.io", "leases", self._namespace, NAME, change)
+
     def _spec(self, before: dict[str, Any], holder: str) -> dict[str, Any]:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        now = _now()
         spec = {"holderIdentity": self._identity, "leaseDurationSeconds": self._lease_s, "renewTime": now}
         if holder != self._identity:
             spec |= {"acquireTime": now, "leaseTransitions": int(before.get("leaseTransitions") or 0) + 1}
         return spec
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -86,15 +86,27 @@ async def _work(config: Config, controller: Controller, lease_namespace: str | N
 
 
 async def _lead(config: Config, controller: Controller, lease_namespace: str | None, stop: asyncio.Event) -> None:
+    if lease_namespace is None:
+        await _operate(config, controller, stop, None)
+        return
+    lease = Lease(controller.api, lease_namespace, own_name())
+    await lease.acquire()
+    try:
+        await _operate(config, controller, stop, lease)
+    finally:
+        await lease.release()
+
+
+async def _operate(config: Config, controller: Controller, stop: asyncio.Event, lease: Lease | None) -> None:
     async with asyncio.TaskGroup() as group:
-        if lease_namespace is not None:
-            lease = Lease(controller.api, lease_namespace, own_name())
-            await lease.acquire()
-            group.create_task(lease.renew())
-        group.create_task(controller.queue.run())
+        tasks = [group.create_task(controller.work())]
+        if lease is not None:
+            tasks.append(group.create_task(lease.renew()))
         # kopf takes the signals over, and returns after one.
         await operate(config, controller, stop)
         stop.set()
+        for task in tasks:
+            task.cancel()
 
 
 async def operate(config: Config, controller: Controller, stop: asyncio.Event) -> None:

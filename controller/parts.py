@@ -51,6 +51,7 @@ class Parts:
             return False
         metadata = old["metadata"]
         patch.setdefault("metadata", {})["resourceVersion"] = metadata.get("resourceVersion")
+        seen = self.view.seen(old["kind"], metadata["namespace"], metadata["name"])
         answer = await self.api.patch(group, resource, metadata["namespace"], metadata["name"], patch)
-        self.view.note(old["kind"], answer)
+        self.view.note(old["kind"], seen, answer)
         return True

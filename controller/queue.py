@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from time import perf_counter
 from typing import NamedTuple
 
@@ -28,18 +28,21 @@ class Key(NamedTuple):
     name: str
 
 
+# Of those at work at the same time: who asks sidecars waits for them, some of which do not answer or take a checkpoint.
+WORKERS = {"Pod": 64, "Checkpoint": 64}
+WORKERS_OTHERWISE = 8
+
 # Looks at an object; returns after how many seconds it is to be looked at again, None for when it changes.
 Reconcile = Callable[[Key], Awaitable[float | None]]
 
 
 class WorkQueue:
-    """`run` works off what `add` brings, `workers` at a time."""
+    """`run` works off what `add` brings.  Each kind has workers of its own, so that none keeps the others waiting."""
 
-    def __init__(self, reconcile: Reconcile, metrics: Metrics, workers: int = 8) -> None:
+    def __init__(self, reconcile: Reconcile, metrics: Metrics, kinds: Iterable[str]) -> None:
         self._reconcile = reconcile
         self._metrics = metrics
-        self._workers = workers
-        self._ready: asyncio.Queue[Key] = asyncio.Queue()
+        self._ready: dict[str, asyncio.Queue[Key]] = {kind: asyncio.Queue() for kind in kinds}
         self._waiting: set[Key] = set()
         self._busy: set[Key] = set()
         self._again: set[Key] = set()
@@ -55,7 +58,7 @@ class WorkQueue:
             self._again.add(key)
         elif key not in self._waiting:
             self._waiting.add(key)
-            self._ready.put_nowait(key)
+            self._ready[key.kind].put_nowait(key)
             self._metrics.queue.set(len(self._waiting))
 
     def _add_later(self, key: Key, after_s: float) -> None:
@@ -65,15 +68,16 @@ class WorkQueue:
         """Work until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(self._workers):
-                    group.create_task(self._work())
+                for kind, ready in self._ready.items():
+                    for _ in range(WORKERS.get(kind, WORKERS_OTHERWISE)):
+                        group.create_task(self._work(ready))
         finally:
             for timer in self._timers.values():
                 timer.cancel()
 
-    async def _work(self) -> None:
+    async def _work(self, ready: asyncio.Queue[Key]) -> None:
         while True:
-            key = await self._ready.get()
+            key = await ready.get()
             self._waiting.discard(key)
             self._metrics.queue.set(len(self._waiting))
             self._busy.add(key)

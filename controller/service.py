@@ -40,8 +40,9 @@ def pointed_at_sidecar(service: Object, template: Object, port: int) -> Object:
             f"a headless Service leads to the Pod itself, past the sidecar: let its clients use port {LISTEN_PORT}",
         )
     new = deepcopy(service)
-    remembered, names = remembered_ports(service), named_ports(template)
-    pointed = False
+    keys = {_key(item) for item in service["spec"].get("ports") or []}
+    remembered = {key: value for key, value in remembered_ports(service).items() if key in keys}
+    names, pointed = named_ports(template), False
     for item in new["spec"].get("ports") or []:
         target = item.get("targetPort", item["port"])
         if item.get("protocol", "TCP") != "TCP":
@@ -50,7 +51,9 @@ def pointed_at_sidecar(service: Object, template: Object, port: int) -> Object:
             remembered[_key(item)] = item.get("targetPort")
             item["targetPort"] = LISTEN_PORT
             pointed = True
-        elif target == LISTEN_PORT and _key(item) in remembered:
+        elif target == LISTEN_PORT:
+            # Also by a manifest that says so itself, or by a port whose number was changed.
+            remembered.setdefault(_key(item), port)
             pointed = True
     if not pointed:
         leads = ", ".join(str(item.get("targetPort", item["port"])) for item in service["spec"].get("ports") or [])

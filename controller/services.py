@@ -10,8 +10,8 @@ from controller.errors import RefusedError
 from controller.parts import Parts
 from controller.queue import Key
 from controller.service import pointed_at_sidecar, pointed_back, published, remembered_ports, selects
-from controller.template import injected_facts
-from controller.workload import rolled_out
+from controller.template import check_place, injected_facts
+from controller.workload import check_replicas, rolled_out
 
 Object = dict[str, Any]
 
@@ -21,18 +21,49 @@ class Services:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        # What was behind a Service when it was looked at last, to look at both when that changes.
+        self._by_key: dict[Key, set[Key]] = {}
+
+    def before(self, workload: Key) -> set[Key]:
+        """Return the Services that select the workload's Pods or did so when they were looked at."""
+        found = self._parts.view.get(*workload)
+        template = found["spec"]["template"] if found else {}
+        services = self._parts.view.all("Service", workload.namespace)
+        names = [each["metadata"]["name"] for each in services if selects(each, template)]
+        now = {Key("Service", workload.namespace, name) for name in names}
+        return now | self._by_key.get(workload, set())
+
+    def behind(self, service: Key) -> set[Key]:
+        """Return the workloads whose Pods the Service selects or selected when it was looked at."""
+        return {_key(each) for each in self._selected(service)} | self._by_key.get(service, set())
+
+    def _selected(self, key: Key) -> list[Object]:
+        service = self._parts.view.get(*key)
+        workloads = self._parts.view.workloads(key.namespace) if service else ()
+        return [each for each in workloads if selects(service or {}, each["spec"]["template"])]
+
+    def _remember(self, service: Key, workloads: list[Object]) -> None:
+        for workload in self._by_key.pop(service, ()):
+            services = self._by_key.get(workload, set())
+            services.discard(service)
+            if not services:
+                self._by_key.pop(workload, None)
+        behind = {_key(each) for each in workloads}
+        if behind:
+            self._by_key[service] = behind
+        for workload in behind:
+            self._by_key.setdefault(workload, set()).add(service)
 
     async def look(self, key: Key) -> float | None:
         """Bring one Service to where it should be."""
-        service = self._parts.view.get(*key)
+        service, behind = self._parts.view.get(*key), self._selected(key)
+        self._remember(key, behind)
         if service is None:
             return None
-        behind = [
-            workload
-            for workload in self._parts.view.workloads(key.namespace)
-            if selects(service, workload["spec"]["template"])
-        ]
         protected = [workload for workload in behind if keeps_sidecar(workload)]
+        if not protected and any(gets_sidecar(workload) for workload in behind):
+            # It comes for the first time, or again after `kubectl rollout undo`: Pods that have it still serve.
+            return None
         if not protected:
             await self.point_back(service)
         elif len(behind) > 1:
@@ -83,6 +114,11 @@ class Services:
             await self._parts.events.normal(service, "ServicePointed", message, key=_version(service))
 
 
+def _key(workload: Object) -> Key:
+    metadata = workload["metadata"]
+    return Key(workload["kind"], metadata["namespace"], metadata["name"])
+
+
 def keeps_sidecar(workload: Object) -> bool:
     """Whether it has the sidecar and is to keep it; what can't be read changes nothing."""
     if injected_facts((workload["spec"]["template"].get("metadata") or {}).get("annotations")) is None:
@@ -91,6 +127,19 @@ def keeps_sidecar(workload: Object) -> bool:
         return read_wanted(workload["metadata"].get("annotations") or {}) is not None
     except RefusedError:
         return True
+
+
+def gets_sidecar(workload: Object) -> bool:
+    """Whether it is to have the sidecar and can have it."""
+    try:
+        wanted = read_wanted(workload["metadata"].get("annotations") or {})
+        if wanted is None:
+            return False
+        check_replicas(workload, wanted)
+        check_place(workload["spec"]["template"], wanted)
+    except RefusedError:
+        return False
+    return True
 
 
 def _lives(pod: Object) -> bool:

@@ -44,7 +44,7 @@ def with_sidecar(
     added = json.dumps([sidecar, volumes, facts], sort_keys=True)
     facts["digest"] = hashlib.sha256(added.encode()).hexdigest()[:16]
     present = injected_facts(template.get("metadata", {}).get("annotations"))
-    if present is not None and present["digest"] == facts["digest"] and _has_sidecar(template):
+    if present is not None and present["digest"] == facts["digest"] and _is_whole(template, container, volumes):
         return template
     spec = new["spec"]
     if wanted.native:
@@ -56,6 +56,13 @@ def with_sidecar(
     spec["volumes"] = [*(spec.get("volumes") or []), *volumes]
     new.setdefault("metadata", {}).setdefault("annotations", {})[INJECTED] = json.dumps(facts, sort_keys=True)
     return new
+
+
+def check_place(template: Template, wanted: Wanted) -> None:
+    """Raise RefusedError where there is no place for the sidecar."""
+    bare = without_sidecar(template)
+    target_port(target_container(bare, wanted), wanted)
+    _check_ports(bare)
 
 
 def without_sidecar(template: Template) -> Template:
@@ -155,9 +162,17 @@ def _leads_to(named: Any, container: dict[str, Any], port: int) -> bool:
     return bool(ports.get(named, named) == port)
 
 
-def _has_sidecar(template: Template) -> bool:
+def _is_whole(template: Template, wanted: dict[str, Any], volumes: list[dict[str, Any]]) -> bool:
+    """Whether nobody has taken a part of it away, or given the probe back, as `kubectl apply` and `helm upgrade` do.
+
+    What is in the parts is not compared: the API server adds defaults, and admission may have its own wishes.
+    """
     spec = template["spec"]
-    return any(item["name"] == SIDECAR for item in [*(spec.get("initContainers") or []), *spec["containers"]])
+    places = ("initContainers", "containers", "volumes")
+    present = {item["name"] for place in places for item in spec.get(place) or []}
+    (container,) = (item for item in spec["containers"] if item["name"] == wanted["name"])
+    moved = "readinessProbe" in container and "readinessProbe" not in wanted
+    return not moved and {SIDECAR, *(volume["name"] for volume in volumes)} <= present
 
 
 def _keep(spec: dict[str, Any], name: str, wanted: Any) -> None:

@@ -56,7 +56,8 @@ def derived_name(workload: dict[str, Any], suffix: str = "") -> str:
     name = f"{workload['kind'].lower()}-{workload['metadata']['name']}{suffix}"
     if len(name) <= 253:
         return name
-    return f"{name[:200]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}{suffix}"
+    # A part of a name ends with a letter or a digit.
+    return f"{name[:200].rstrip('-.')}-{hashlib.sha256(name.encode()).hexdigest()[:16]}{suffix}"
 
 
 def admin_token(key: bytes, namespace: str, owner: str) -> str:

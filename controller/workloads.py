@@ -120,20 +120,34 @@ class Workloads:
         """Take everything back: first what leads clients to the sidecar, last what shows that there was one."""
         template = workload["spec"]["template"]
         if injected_facts((template.get("metadata") or {}).get("annotations")) is None:
+            await self._drop_what_is_left(workload)
             return
         namespace, name = workload["metadata"]["namespace"], workload["metadata"]["name"]
         for service in list(self._parts.view.all("Service", namespace)):
             if selects(service, template):
                 await self._services.point_back(service)
         await self._drop_checkpoint(workload)
-        await self._parts.api.delete("", "secrets", namespace, derived_name(workload, TOKEN_SUFFIX))
-        self._tokens = {noted for noted in self._tokens if noted[0] != workload["metadata"]["uid"]}
+        await self._drop_token(workload)
         changed = {**workload, "spec": {**workload["spec"], "template": without_sidecar(template)}}
         if await self._parts.change("apps", WORKLOADS[workload["kind"]], workload, changed):
             await self._parts.events.normal(
                 workload, "SidecarRemoved", f"{name} runs without the sidecar again",
                 key=str(workload["metadata"].get("resourceVersion")),
             )  # fmt: skip
+
+    async def _drop_what_is_left(self, workload: Object) -> None:
+        """`kubectl rollout undo` gives back template and annotations from before there was a sidecar."""
+        namespace = workload["metadata"]["namespace"]
+        present = self._parts.view.get("Checkpoint", namespace, derived_name(workload))
+        known = any(uid == workload["metadata"]["uid"] for uid, _ in self._tokens)
+        if known or (present is not None and is_ours(present)):
+            await self._drop_token(workload)
+            await self._drop_checkpoint(workload)
+
+    async def _drop_token(self, workload: Object) -> None:
+        namespace = workload["metadata"]["namespace"]
+        await self._parts.api.delete("", "secrets", namespace, derived_name(workload, TOKEN_SUFFIX))
+        self._tokens = {noted for noted in self._tokens if noted[0] != workload["metadata"]["uid"]}
 
     async def _keep_checkpoint(self, workload: Object, wanted: Wanted) -> None:
         if wanted.checkpoint_interval_s is None:

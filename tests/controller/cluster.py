@@ -1,6 +1,6 @@
-"""A Kubernetes API to test against (kmock's), and a real controller in this process before it.
+"""A Kubernetes API to test against, kmock's or a real one, and a real controller in this process before it.
 
-Tests speak to the API over HTTP only, as users do.
+Tests speak to the API over HTTP only, as users do.  What only one of the two can tell is behind `Cluster.asked`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
-import kmock
 import kopf
 
 from controller.config import Config
@@ -25,7 +24,6 @@ Object = dict[str, Any]
 
 KEY = b"a key of sixteen bytes and more"
 IMAGE = "registry.example/interceptor:1"
-NAMESPACE = "default"
 PATHS = {
     "Deployment": "/apis/apps/v1/namespaces/{}/deployments", "StatefulSet": "/apis/apps/v1/namespaces/{}/statefulsets",
     "Service": "/api/v1/namespaces/{}/services", "Pod": "/api/v1/namespaces/{}/pods",
@@ -39,43 +37,75 @@ API_VERSIONS = {
 }  # fmt: skip
 
 
+class Asked(NamedTuple):
+    """A request of the controller's to the API, as RBAC sees it."""
+
+    verb: str
+    group: str
+    resource: str
+
+
+# The first version that lets init containers have probes, and the restartPolicy that makes a sidecar of one.
+NATIVE_SIDECARS = (1, 29)
+
+
 @dataclass
 class Cluster:
-    """The API server as a user sees it."""
+    """One namespace of an API server: `info` is a user's way in, who may do everything there.
+
+    `controller_info` is the controller's, which has the rights that the chart gives.
+    """
 
     info: kopf.ConnectionInfo
     session: aiohttp.ClientSession
+    controller_info: kopf.ConnectionInfo
+    namespace: str
+    asked: Callable[[], list[Asked]]
+    # Of a real API server; None of a double, which takes everything and keeps it as it is.
+    version: tuple[int, int] | None = None
+    server: Any = None
     _made: int = 0
+
+    @property
+    def keeps_native_sidecars(self) -> bool:
+        """Whether init containers keep `restartPolicy` and may have probes; the supported versions do."""
+        return self.version is None or self.version >= NATIVE_SIDECARS
 
     async def create(self, kind: str, name: str, content: Object, metadata: Object | None = None) -> Object:
         """Create an object and give it its status, where it has one."""
-        given = {"name": name, "namespace": NAMESPACE, **(metadata or {})}
-        # The double does not set what an API server sets.
-        self._made += 1
-        given |= {"uid": f"uid-{self._made}", "resourceVersion": str(self._made), "generation": 1}
+        given = {"name": name, "namespace": self.namespace, **(metadata or {})}
         body = {"apiVersion": API_VERSIONS[kind], "kind": kind, "metadata": given, **content}
-        return await self._ask("POST", PATHS[kind].format(NAMESPACE), body)
+        if self.version is None:
+            # The double does not set what an API server sets.
+            self._made += 1
+            given |= {"uid": f"uid-{self._made}", "resourceVersion": str(self._made), "generation": 1}
+            return await self._ask("POST", self._path(kind), body)
+        made = await self._ask("POST", self._path(kind), body)
+        return await self.set_status(kind, name, content["status"]) if "status" in content else made
+
+    def _path(self, kind: str, name: str = "") -> str:
+        return PATHS[kind].format(self.namespace) + (f"/{name}" if name else "")
 
     async def get(self, kind: str, name: str) -> Object | None:
         """Return an object, None if there is none."""
-        found = await self._ask("GET", f"{PATHS[kind].format(NAMESPACE)}/{name}", None, missing={})
+        found = await self._ask("GET", self._path(kind, name), None, missing={})
         return found or None
 
     async def list(self, kind: str) -> list[Object]:
         """Return all of a kind."""
-        return list((await self._ask("GET", PATHS[kind].format(NAMESPACE), None))["items"])
+        return list((await self._ask("GET", self._path(kind), None))["items"])
 
     async def patch(self, kind: str, name: str, change: Object) -> Object:
         """Merge a change into an object."""
-        return await self._ask("PATCH", f"{PATHS[kind].format(NAMESPACE)}/{name}", change)
+        return await self._ask("PATCH", self._path(kind, name), change)
 
     async def set_status(self, kind: str, name: str, status: Object) -> Object:
         """Say what a kubelet or another controller would say."""
-        return await self._ask("PATCH", f"{PATHS[kind].format(NAMESPACE)}/{name}/status", {"status": status})
+        return await self._ask("PATCH", self._path(kind, name) + "/status", {"status": status})
 
     async def delete(self, kind: str, name: str) -> None:
         """Delete an object."""
-        await self._ask("DELETE", f"{PATHS[kind].format(NAMESPACE)}/{name}", None)
+        await self._ask("DELETE", self._path(kind, name), None)
 
     async def reasons(self, name: str | None = None) -> list[str]:
         """Return the reasons of Events, about one object or all."""
@@ -87,13 +117,13 @@ class Cluster:
         (message,) = [each["message"] for each in await self.list("Event") if each["reason"] == reason]
         return str(message)
 
-    async def said(self, reason: str, name: str | None = None) -> None:
+    async def said(self, reason: str, name: str | None = None, timeout_s: float = 10.0) -> None:
         """Return once there is such an Event."""
 
         async def there() -> bool:
             return reason in await self.reasons(name)
 
-        await until(there)
+        await until(there, timeout_s)
 
     async def _ask(self, method: str, path: str, body: Object | None, missing: Object | None = None) -> Object:
         headers = {"Content-Type": "application/merge-patch+json" if method == "PATCH" else "application/json"}
@@ -115,10 +145,11 @@ async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float = 10.
 
 @dataclass
 class Running:
-    """A controller at work."""
+    """A controller at work in a namespace."""
 
     controller: Controller
     metrics: Metrics
+    namespace: str
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def sample(self, name: str, **labels: str) -> float:
@@ -130,10 +161,10 @@ class Running:
         view = self.controller.view
 
         async def known() -> bool:
-            return bool(view.indices) and view.get(kind, NAMESPACE, name) is not None
+            return bool(view.indices) and view.get(kind, self.namespace, name) is not None
 
         await until(known)
-        self.controller.queue.add(Key(kind, NAMESPACE, name))
+        self.controller.queue.add(Key(kind, self.namespace, name))
         done = self.sample("reconciles_total", kind=kind, result="ok")
 
         async def again() -> bool:
@@ -143,39 +174,19 @@ class Running:
 
 
 @asynccontextmanager
-async def double() -> AsyncIterator[Cluster]:
-    """A cluster of kmock's, of one's own."""
-    async with kmock.KubernetesEmulator() as emulator, kmock.Server(emulator), aiohttp.ClientSession() as session:
-        declare_resources(emulator)
-        yield Cluster(kopf.ConnectionInfo(server=str(emulator.url).rstrip("/")), session)
-
-
-def declare_resources(emulator: Any) -> None:
-    """Let it answer discovery as an API server does."""
-    # Its own is 1.26.  Behind the rules that a test makes.
-    emulator["get /version"] ** -1 << {"major": "1", "minor": "36"}
-    verbs = {"get", "list", "watch", "create", "patch", "delete"}
-    # kopf waits until it has seen that there are namespaces.
-    emulator.resources["v1/namespaces"] = {"namespaced": False, "kind": "Namespace", "verbs": verbs}
-    for kind, path in PATHS.items():
-        resource = f"{API_VERSIONS[kind]}/{path.rsplit('/', 1)[-1]}"
-        emulator.resources[resource] = {"namespaced": True, "kind": kind, "verbs": verbs, "subresources": {"status"}}
-
-
-@asynccontextmanager
 async def controlling(cluster: Cluster, **config: Any) -> AsyncIterator[Running]:
     """A controller that works on this cluster; killed (cancelled, with nothing said to anybody) at the end."""
     metrics = Metrics()
-    made = Config(IMAGE, KEY, namespaces=(NAMESPACE,), **config)
+    made = Config(IMAGE, KEY, **{"namespaces": (cluster.namespace,), **config})
     async with aiohttp.ClientSession() as session:
-        controller = Controller(made, lambda: cluster.info, session, metrics)
+        controller = Controller(made, lambda: cluster.controller_info, session, metrics)
         stop = asyncio.Event()
         tasks = [
-            asyncio.create_task(controller.queue.run()),
+            asyncio.create_task(controller.work()),
             asyncio.create_task(operate(made, controller, stop)),
         ]
         try:
-            yield Running(controller, metrics, tasks)
+            yield Running(controller, metrics, cluster.namespace, tasks)
             for task in tasks:
                 assert not task.done(), task
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.controller.cluster import Cluster, controlling, until
-from tests.controller.test_pods import TOKEN, create_pod, serving
+from tests.controller.test_pods import create_pod, serving, token_of
 from tests.interceptor.running import running
 
 TARGET = {"target": {"kind": "Deployment", "name": "shop"}}
@@ -23,7 +23,7 @@ async def last_checkpoint(cluster: Cluster) -> dict[str, Any]:
 
 
 async def test_one_is_taken_and_not_again_by_the_next_controller(cluster: Cluster) -> None:
-    async with running(admin_token=TOKEN) as sidecar:
+    async with running(admin_token=token_of(cluster)) as sidecar:
         await sidecar.send("/a", "/b")
         await create_pod(cluster, serving())
         await cluster.create("Checkpoint", "shop", {"spec": {**TARGET, "interval": "1h", "image": {"repository": "x"}}})
@@ -45,7 +45,7 @@ async def test_one_is_taken_and_not_again_by_the_next_controller(cluster: Cluste
 
 
 async def test_an_interval_goes_on_and_retention_forgets(cluster: Cluster) -> None:
-    async with running(admin_token=TOKEN) as sidecar:
+    async with running(admin_token=token_of(cluster)) as sidecar:
         await create_pod(cluster, serving())
         await cluster.create("Checkpoint", "shop", {"spec": {**TARGET, "interval": "20ms", "retention": 2}})
         url = f"http://{sidecar.admin.address}"
@@ -59,7 +59,7 @@ async def test_an_interval_goes_on_and_retention_forgets(cluster: Cluster) -> No
 
 
 async def test_what_cannot_be_done_is_a_condition(cluster: Cluster) -> None:
-    async with running(admin_token=TOKEN) as sidecar:
+    async with running(admin_token=token_of(cluster)) as sidecar:
         await create_pod(cluster, serving())
         await cluster.create("Checkpoint", "engine", {"spec": {**TARGET, "engine": "criu"}})
         await cluster.create("Checkpoint", "duration", {"spec": {**TARGET, "interval": "often"}})

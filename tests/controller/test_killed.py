@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import json
+import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
-import kopf
 import pytest
 
 from controller.api import Api
 from controller.errors import ApiError
 from controller.lease import Lease, LeaseLostError
 from controller.metrics import Metrics
+from controller.workload import admin_token, token_digest
 from tests.controller.cluster import (
-    NAMESPACE,
+    KEY,
     ON,
     Cluster,
     Running,
     controlling,
     deployment,
-    double,
     service,
     until,
 )
+from tests.controller.conftest import Clusters
 
 INTERVAL = {**ON, "crsc.io/checkpoint-interval": "1h"}
 # The template, the Service, the Secret, the Checkpoint and its status.
@@ -106,16 +110,24 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def objects(cluster: Cluster) -> dict[str, Any]:
-    """Return what counts of the cluster."""
+    """Return what counts of the cluster; tokens, which differ from one namespace to the next, under one name."""
     workload, front = await cluster.get("Deployment", "shop"), await cluster.get("Service", "shop")
     assert workload is not None
     assert front is not None
-    return {
+    found = {
         "template": workload["spec"]["template"],
-        "service": (front["spec"], front["metadata"].get("annotations") or {}),
+        # But for the addresses, which the API server has chosen.
+        "service": (
+            {name: front["spec"][name] for name in ("selector", "ports")},
+            front["metadata"].get("annotations") or {},
+        ),
         "secrets": [each["data"] for each in await cluster.list("Secret")],
         "checkpoints": [each["spec"] for each in await cluster.list("Checkpoint")],
     }
+    token = admin_token(KEY, cluster.namespace, "Deployment/shop")
+    text = json.dumps(found).replace(base64.b64encode(token.encode()).decode(), "TOKEN")
+    text = re.sub(r'digest\\": \\"[0-9a-f]{16}', "digest", text.replace(token_digest(token), "DIGEST"))
+    return dict(json.loads(text))
 
 
 async def prepare(cluster: Cluster, annotations: dict[str, str]) -> None:
@@ -136,9 +148,9 @@ async def prepare_for_removal(cluster: Cluster, wanted: dict[str, Any]) -> None:
     await cluster.patch("Deployment", "shop", {"metadata": {"annotations": dict.fromkeys(INTERVAL)}})
 
 
-async def end_states() -> tuple[dict[str, Any], dict[str, Any]]:
+async def end_states(clusters: Clusters) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what an undisturbed controller makes of it: with the annotation, and without it again."""
-    async with double() as cluster:
+    async with clusters() as cluster:
         await prepare(cluster, INTERVAL)
         before = await objects(cluster)
         async with controlling(cluster) as running:
@@ -148,13 +160,13 @@ async def end_states() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 @pytest.mark.parametrize("removing", [False, True], ids=["adding", "removing"])
-async def test_killed_at_each_write(removing: bool) -> None:
+async def test_killed_at_each_write(clusters: Clusters, removing: bool) -> None:
     """Killed before write n+1 and after write n are the same to the cluster."""
-    with_sidecar, without = await end_states()
+    with_sidecar, without = await end_states(clusters)
     assert with_sidecar != without
     wanted = without if removing else with_sidecar
     for at_write in range(1, WRITES_MAX):
-        async with double() as cluster:
+        async with clusters() as cluster:
             await prepare(cluster, INTERVAL)
             if removing:
                 await prepare_for_removal(cluster, with_sidecar)
@@ -168,10 +180,10 @@ async def test_killed_at_each_write(removing: bool) -> None:
                 return
 
 
-async def test_lives_of_two_writes_each() -> None:
+async def test_lives_of_two_writes_each(clusters: Clusters) -> None:
     """Killed again and again, it still comes to the end."""
-    wanted, _ = await end_states()
-    async with double() as cluster:
+    wanted, _ = await end_states(clusters)
+    async with clusters() as cluster:
         await prepare(cluster, INTERVAL)
         there = reaches(cluster, wanted)
         for _life in range(3 * WRITES_MAX):
@@ -184,16 +196,17 @@ async def test_lives_of_two_writes_each() -> None:
 
 async def test_the_api_server_goes_away_and_comes_back(cluster: Cluster) -> None:
     """No crash, and what has changed meanwhile is found."""
-    host, port = cluster.info.server.removeprefix("http://").split(":")
+    scheme, host, port = cluster.info.server.replace("//", "").split(":")
     way = Forwarder(host, int(port))
     await way.open()
-    through = Cluster(kopf.ConnectionInfo(server=f"http://127.0.0.1:{way.port}"), cluster.session)
+    server = f"{scheme}://127.0.0.1:{way.port}"
+    through = replace(cluster, controller_info=replace(cluster.controller_info, server=server))
     await prepare(cluster, {})
     async with controlling(through) as running:
         await running.looked_at("Deployment", "shop")
         await way.close()
         with pytest.raises(ApiError, match="the API server"):
-            await running.controller.api.create("", "events", NAMESPACE, {})
+            await running.controller.api.create("", "events", cluster.namespace, {})
         assert running.sample("api_requests_total", verb="create", resource="events", status="0") == 1
         await cluster.patch("Deployment", "shop", {"metadata": {"annotations": ON}})
         await way.open()
@@ -203,9 +216,9 @@ async def test_the_api_server_goes_away_and_comes_back(cluster: Cluster) -> None
 
 async def test_one_controller_at_a_time(cluster: Cluster) -> None:
     now_s = [0.0]
-    api = Api(lambda: cluster.info, Metrics())
+    api = Api(lambda: cluster.controller_info, Metrics())
     try:
-        first, second = (Lease(api, NAMESPACE, name, clock=lambda: now_s[0]) for name in ("first", "second"))
+        first, second = (Lease(api, cluster.namespace, name, clock=lambda: now_s[0]) for name in ("first", "second"))
         assert await first._try()
         assert not await second._try()
         now_s[0] += 10
@@ -224,12 +237,14 @@ async def test_one_controller_at_a_time(cluster: Cluster) -> None:
 
 async def test_who_loses_the_lease_ends(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("controller.lease.RENEW_S", 0.01)
-    api = Api(lambda: cluster.info, Metrics())
+    api = Api(lambda: cluster.controller_info, Metrics())
     try:
-        lease = Lease(api, NAMESPACE, "first")
+        lease = Lease(api, cluster.namespace, "first")
         await lease.acquire()
         await cluster.patch(
-            "Lease", "interceptor-controller", {"spec": {"holderIdentity": "second", "renewTime": "now"}}
+            "Lease",
+            "interceptor-controller",
+            {"spec": {"holderIdentity": "second", "renewTime": "2000-01-01T00:00:00.000000Z"}},
         )
         with pytest.raises(LeaseLostError, match="another controller"):
             await lease.renew()

@@ -11,13 +11,16 @@ import pytest
 
 from controller.workload import admin_token
 from interceptor.control import Control
-from tests.controller.cluster import KEY, NAMESPACE, Cluster, Running, controlling, until
+from tests.controller.cluster import KEY, Cluster, Running, controlling, until
 from tests.interceptor.running import Running as Ambassador
 from tests.interceptor.running import running
 
 OWNER = "Deployment/shop"
 FACTS = '{"container": "shop", "digest": "0", "port": 8000, "token": "0", "workload": "Deployment/shop"}'
-TOKEN = admin_token(KEY, NAMESPACE, OWNER)
+
+
+def token_of(cluster: Cluster) -> str:
+    return admin_token(KEY, cluster.namespace, OWNER)
 
 
 def at(seconds: float = 0.0) -> str:
@@ -52,10 +55,10 @@ async def create_pod(cluster: Cluster, now: dict[str, Any]) -> None:
 
 @asynccontextmanager
 async def recovering(
-    cluster: Cluster, now: dict[str, Any], token: str = TOKEN, **config: Any
+    cluster: Cluster, now: dict[str, Any], token: str = "", **config: Any
 ) -> AsyncIterator[tuple[Ambassador, Running]]:
     """A Pod, its sidecar with two recorded requests, and a controller."""
-    async with running(admin_token=token) as sidecar:
+    async with running(admin_token=token or token_of(cluster)) as sidecar:
         await sidecar.send("/a", "/b")
         await create_pod(cluster, now)
         url = f"http://{sidecar.admin.address}"
@@ -117,7 +120,7 @@ async def test_an_operators_hold_is_the_operators(cluster: Cluster) -> None:
 
 async def test_a_controller_that_dies_while_it_holds_is_followed_by_one_that_lets_go(cluster: Cluster) -> None:
     """The sidecar remembers who holds, so a new controller knows what the old one had begun."""
-    async with running(admin_token=TOKEN) as sidecar:
+    async with running(admin_token=token_of(cluster)) as sidecar:
         await sidecar.send("/a")
         await create_pod(cluster, dead())
         url = f"http://{sidecar.admin.address}"

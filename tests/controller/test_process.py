@@ -15,17 +15,19 @@ import yaml
 
 from bench.processes import free_port
 from controller.workload import admin_token
-from tests.controller.cluster import KEY, NAMESPACE, Cluster, until
+from tests.controller.cluster import KEY, Cluster, until
 from tests.controller.test_pods import OWNER, create_pod, dead, serving
 
 PYTHON = sys.executable
 
 
-def kubeconfig(at: Path, server: str) -> Path:
-    path = at / "kubeconfig"
+def kubeconfig(at: Path, cluster: Cluster) -> Path:
+    path, info = at / "kubeconfig", cluster.controller_info
+    here = {"server": info.server, **({"certificate-authority": info.ca_path} if info.ca_path else {})}
     content = {
         "apiVersion": "v1", "kind": "Config", "current-context": "here",
-        "clusters": [{"name": "here", "cluster": {"server": server}}], "users": [{"name": "me", "user": {}}],
+        "clusters": [{"name": "here", "cluster": here}],
+        "users": [{"name": "me", "user": {"token": info.token} if info.token else {}}],
         "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
     }  # fmt: skip
     path.write_text(yaml.safe_dump(content))
@@ -52,7 +54,7 @@ async def end(process: Process) -> str:
 async def test_the_controller_and_the_interceptor_as_processes(cluster: Cluster, tmp_path: Path) -> None:
     """The sidecar's port is fixed in a Pod, so this Pod's address is a loopback address of its own."""
     (tmp_path / "key").write_bytes(KEY)
-    (tmp_path / "token").write_text(admin_token(KEY, NAMESPACE, OWNER))
+    (tmp_path / "token").write_text(admin_token(KEY, cluster.namespace, OWNER))
     port = free_port()
     address = f"127.{os.getpid() % 250 + 1}.77.9"
     target = await start("bench.counter", "--port", str(port))
@@ -62,8 +64,8 @@ async def test_the_controller_and_the_interceptor_as_processes(cluster: Cluster,
     )  # fmt: skip
     controller = await start(
         "controller.main", "--sidecar-image=i", f"--key-file={tmp_path / 'key'}", "--metrics=127.0.0.1:0",
-        f"--namespace={NAMESPACE}", f"--lease-namespace={NAMESPACE}",
-        KUBECONFIG=str(kubeconfig(tmp_path, cluster.info.server)),
+        f"--namespace={cluster.namespace}", f"--lease-namespace={cluster.namespace}",
+        KUBECONFIG=str(kubeconfig(tmp_path, cluster)),
     )  # fmt: skip
     try:
         headers = {"Authorization": f"Bearer {(tmp_path / 'token').read_text()}"}
