@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,11 +22,12 @@ FAILED = LogFailedError("fake: sync failed")
 
 
 class FakeBackend:
-    """A log in memory whose syncs the test completes by hand.  Implements LogBackend."""
+    """A log in memory whose syncs the test completes by hand, or `syncs_soon`.  Implements LogBackend."""
 
     def __init__(self, url: str = "fake:") -> None:
         self.url = url
         self.keeps_what_it_takes = True
+        self.syncs_soon = False
         self.records = Ring(65_536, 64 * 1024 * 1024)
         self.durable_version = 0
         self.calls: list[str] = []
@@ -70,6 +72,8 @@ class FakeBackend:
         self.calls.append("sync")
         self._syncs.append((self.last_version, done))
         assert len(self._syncs) == 1, "one sync at a time (LogBackend.sync)"
+        if self.syncs_soon:
+            asyncio.get_running_loop().call_soon(self.complete)
 
     def complete(self, error: LogError | None = None) -> None:
         """Finish the sync that is under way: what was there when it started is durable, unless it failed."""

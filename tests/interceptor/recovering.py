@@ -124,8 +124,8 @@ async def recovering(
     **limits: float,
 ) -> AsyncIterator[Rig]:  # fmt: skip
     async with ScriptedTarget(script) as target:
-        backend = backend or FakeBackend("memory:")
-        backend.url = "memory:"
+        backend = backend or FakeBackend()
+        backend.syncs_soon = True
         rig = Rig(
             target,
             backend,
