@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -54,17 +55,19 @@ def reset(writer: asyncio.StreamWriter) -> None:
 
 
 class ScriptedTarget:
-    """Runs `script` for each connection; `async with`.  Its exceptions fail the test at the end."""
+    """Runs `script` for each connection; `async with`.  Its exceptions fail the test at the end.
+
+    It accepts by itself: asyncio.Server of Python 3.11 leaves a connection open that it has accepted when it is closed.
+    """
 
     def __init__(self, script: Script) -> None:
         self._script = script
-        self._server: asyncio.Server | None = None
+        self._listening: socket.socket | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self.connections: list[Connection] = []
         self.address = Address("127.0.0.1", 0)
         self._life = 1
-        self.listens = True
-        self._ended = False
+        self._accepted: list[socket.socket] = []
         self._writers: list[asyncio.StreamWriter] = []
 
     @property
@@ -72,20 +75,18 @@ class ScriptedTarget:
         return [connection.asked for connection in self.connections]
 
     async def __aenter__(self) -> ScriptedTarget:
-        self._server = await asyncio.start_server(self._accepted_in(self._life), "127.0.0.1", self.address.port)
-        self.address = Address("127.0.0.1", self._server.sockets[0].getsockname()[1])
+        self._listen()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._server is not None
-        self._ended = True
-        self._server.close()
-        self.reset_all()
+        self._die()
         for task in self._tasks:
             task.cancel()
         ended = await asyncio.gather(*self._tasks, return_exceptions=True)
+        for accepted in self._accepted:
+            accepted.close()
         foreseen = (asyncio.CancelledError, asyncio.IncompleteReadError, ConnectionError)
         for result in ended:
             if isinstance(result, BaseException) and not isinstance(result, foreseen):
@@ -98,31 +99,35 @@ class ScriptedTarget:
         self._writers.clear()
 
     def restart(self) -> None:
-        """Die and come back at once (only while it `listens`); connections not accepted yet go with the socket."""
-        assert self._server is not None
-        self._server.close()
-        self.reset_all()
+        """Die and come back at once; connections not accepted yet go with the socket."""
+        self._die()
+        self._listen()
+
+    def _die(self) -> None:
+        assert self._listening is not None
+        asyncio.get_running_loop().remove_reader(self._listening)
+        self._listening.close()
         self._life += 1
-        self.listens = False
-        listening = socket.create_server(("127.0.0.1", self.address.port), backlog=100)
-        self._tasks.append(asyncio.get_running_loop().create_task(self._listen(listening)))
+        self.reset_all()
 
-    async def _listen(self, listening: socket.socket) -> None:
-        self._server = await asyncio.start_server(self._accepted_in(self._life), sock=listening)
-        self.listens = True
+    def _listen(self) -> None:
+        self._listening = socket.create_server(("127.0.0.1", self.address.port), backlog=100)
+        self._listening.setblocking(False)
+        self.address = Address("127.0.0.1", self._listening.getsockname()[1])
+        asyncio.get_running_loop().add_reader(self._listening, self._accept, self._listening)
 
-    def _accepted_in(self, life: int) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]:
-        def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if self._ended:
-                # It was accepted before the end, and only now made known.
-                reset(writer)
-                return
-            self._writers.append(writer)
-            self._tasks.append(asyncio.get_running_loop().create_task(self._run(life, reader, writer)))
+    def _accept(self, listening: socket.socket) -> None:
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+            accepted, _ = listening.accept()
+            self._accepted.append(accepted)
+            self._tasks.append(asyncio.get_running_loop().create_task(self._run(self._life, accepted)))
 
-        return accepted
-
-    async def _run(self, life: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _run(self, life: int, accepted: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=accepted)
+        if life != self._life:
+            reset(writer)
+            return
+        self._writers.append(writer)
         try:
             # A connection that asks for nothing, to see whether the target is ready, is not the script's.
             data = await reader.read(1 << 24)

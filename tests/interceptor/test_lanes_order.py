@@ -100,7 +100,6 @@ async def run(order: str, seed: int, deaths: set[int], keys: int, budget: int, w
         target.restart = rig.target.restart
         await rig.active()
         assert await send_in_bursts(rig, paths, chance) == [(200, path) for path in paths]
-        await until(lambda: rig.target.listens)
         target.die()
         assert await send_in_bursts(rig, ["/last/1"], chance) == [(200, "/last/1")]
         log = [event.head.split(b" ")[1].decode() for event in records_of(rig.backend, Event)]

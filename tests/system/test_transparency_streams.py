@@ -172,9 +172,9 @@ def test_the_application_learns_that_a_polling_client_has_left(
     interceptor = start_interceptor(target, "--bypass", "GET:/poll")
     polling = Wire(interceptor)
     polling.send(ASK % b"/poll")
-    wait_until(lambda: interceptor.metric('interceptor_requests_total{way="bypass"}') == 1, "the poll")
-    leave(polling)
     with Wire(target) as wire:
+        wait_until(lambda: wire.ask(ASK % b"/waiting").content == b"1", "the poll")
+        leave(polling)
         wait_until(lambda: wire.ask(ASK % b"/disconnects").content == b"poll", "the disconnection", 5.0)
 
 

@@ -28,6 +28,8 @@ async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         await poll(receive, send)
     elif scope["path"] == "/publish":
         await publish(receive, send)
+    elif scope["path"] == "/waiting":
+        await text(send, str(len(waiting)))
     elif scope["path"] == "/disconnects":
         await text(send, ",".join(seen_disconnects))
     elif scope["path"] == "/ignore":
