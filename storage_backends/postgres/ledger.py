@@ -35,8 +35,11 @@ from storage_backends.postgres.rows import KIND_EVENT, READ_COLUMNS, record_of, 
 from storage_backends.postgres.session import confirmed
 from storage_backends.secrets import load_keyring, unsealer_of
 
-CHUNK_RECORDS_MAX = 1_000
-"""More in one transaction would not be cheaper, and encoding them is a pause for everybody else on the event loop."""
+CHUNK_RECORDS_MAX = 250
+"""Encoding more in one turn of the event loop is a pause for everybody else, and a longer burst for the server."""
+
+BEHIND_CHUNK_RECORDS_MAX = 1_000
+"""Once a quarter of the buffer waits, because the database's answers take long: fewer of them are waited for."""
 
 CHUNK_BYTES_MAX = 4 * 1024 * 1024
 ROW_OVERHEAD_BYTES = 120
@@ -174,7 +177,10 @@ class Ledger:
         self._achieved(chunk)
 
     def _next_chunk(self) -> Chunk:
-        batches = self.buffer.take(CHUNK_RECORDS_MAX, CHUNK_BYTES_MAX)
+        ring = self.buffer.state
+        is_behind = 4 * ring.events > ring.events_max or 4 * ring.size_bytes > ring.bytes_max
+        records_max = BEHIND_CHUNK_RECORDS_MAX if is_behind else CHUNK_RECORDS_MAX
+        batches = self.buffer.take(records_max, CHUNK_BYTES_MAX)
         end = batches[-1].end if batches else self.committed
         grown_bytes = sum(batch.content_bytes + ROW_OVERHEAD_BYTES * len(batch.records) for batch in batches)
         freed_bytes, self.freed_bytes = self.freed_bytes, 0

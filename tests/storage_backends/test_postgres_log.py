@@ -96,6 +96,21 @@ async def test_a_backlog_of_many_chunks_comes_back_in_order(server: Server) -> N
         assert await read_all(log.reader(1), events_max=999) == expected
 
 
+@pytest.mark.parametrize(("ring_events_max", "transactions"), [(100_000, 8), (3_000, 2)])
+async def test_a_log_that_is_behind_commits_more_at_once(
+    server: Server, ring_events_max: int, transactions: int  # noqa: F811
+) -> None:  # fmt: skip
+    url = server.url()
+    asked = "SELECT batch FROM interceptor.logs WHERE name = $1"
+    async with opened(url, ring_events_max=ring_events_max) as log:
+        ((before,),) = await query(server, asked, parse_url(url).log_name)
+        for version in range(1, 8 * CHUNK_RECORDS_MAX + 1):
+            log.append([event(version)])
+        assert await synced(log) is None
+        ((after,),) = await query(server, asked, parse_url(url).log_name)
+        assert after - before == transactions
+
+
 async def test_a_page_is_bounded_in_bytes(server: Server) -> None:  # noqa: F811
     async with opened(server.url()) as log:
         log.append([event(version, b"x" * 100_000) for version in range(1, 41)])
