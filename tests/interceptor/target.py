@@ -119,6 +119,9 @@ class ScriptedTarget:
     def _accept(self, listening: socket.socket) -> None:
         with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
             accepted, _ = listening.accept()
+            # As servers do.  Without it the last answer may wait until the one before it is acknowledged, and is lost
+            # if the connection is then closed on unread requests: the kernel sends RST (RFC 9112 §9.6).
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._accepted.append(accepted)
             self._tasks.append(asyncio.get_running_loop().create_task(self._run(self._life, accepted)))
 
