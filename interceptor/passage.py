@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from interceptor.answer_stream import AnswerStream
 from interceptor.passed_exchange import ATTEMPTS_MAX, PassedExchange
 from interceptor.routing import Route
-from interceptor.wire.answer import Answer, AnswerReader
+from interceptor.wire.answer import Answer, AnswerReader, Framing
 from interceptor.wire.errors import AnswerError
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ class Passage(asyncio.Protocol):
         self._reader = AnswerReader(passages.limits.answer_head_bytes_max)
         self._exchange: PassedExchange | None = None
         self._answer: Answer | None = None
+        # The answer is released whole, so that a target that dies within it has shown nothing to the client.
+        self._collecting = False
         self._gated: deque[tuple[int, bytes]] = deque()
         self._gated_bytes = 0
         self._reading_paused = False
@@ -199,15 +201,19 @@ class Passage(asyncio.Protocol):
                 stream = self._open_stream(exchange)
                 if answer.interim:
                     if exchange.http11 and (answer.status != 100 or exchange.request.expects_continue):
+                        stream.release()
                         stream.put_interim(answer.head)
                     continue
                 self._answer = answer
                 if answer.closes and exchange.client is not None and exchange.client.uploading(exchange):
                     # An early answer: nobody will read the rest of the request (RFC 9112 §9.5).
                     exchange.keep_alive = False
+                self._collecting = exchange.route is Route.READ and self._is_short(answer)
+                if not self._collecting:
+                    stream.release()
                 stream.begin(answer)
             piece = reader.read_piece()
-            if piece and exchange.stream is not None and exchange.stream.put(piece):
+            if piece and exchange.stream is not None and exchange.stream.put(piece) and not self._collecting:
                 self._pause_reading()
             if self._exchange is not exchange:
                 return
@@ -222,8 +228,10 @@ class Passage(asyncio.Protocol):
             exchange.stream = AnswerStream(
                 exchange, limits.answer_memory_bytes_max, limits.answer_spool_bytes_max, self._passages.gate.budget
             )
-            exchange.stream.release()
         return exchange.stream
+
+    def _is_short(self, answer: Answer) -> bool:
+        return answer.framing is Framing.LENGTH and answer.length <= self._passages.limits.answer_whole_bytes_max
 
     def _complete(self, exchange: PassedExchange) -> None:
         answer, self._answer = self._answer, None
@@ -244,6 +252,7 @@ class Passage(asyncio.Protocol):
             self._transport.close()
             reusable = False
         self._passages.ended(self, exchange, reusable=reusable)
+        exchange.stream.release()
         exchange.stream.end(self._reader.trailers)
 
     def _switch(self, exchange: PassedExchange, answer: Answer) -> None:

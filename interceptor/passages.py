@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 # A connection that was cut is gone with one of the next turns of the event loop.
 CUT_POLL_S = 0.001
+# Before the third and the fourth attempt.  A dying process closes its descriptors one after the other and is seen to
+# have ended only then: until that is settled (see target.judgement), all attempts would run into the same death.
+SETTLE_S = (0.01, 0.05)
 
 
 class Passages:
@@ -94,7 +97,8 @@ class Passages:
             if passage is not None:
                 passage.begin(exchange)
                 return
-        self._tasks.start(self._connect(exchange))
+        # Counted from here: by the time that the task runs, the target may be suspected already.
+        self._tasks.start(self._connect(exchange, self._suspicions))
 
     def ended(self, passage: Passage, exchange: PassedExchange, *, reusable: bool) -> None:
         """An exchange is over; its connection may serve another read."""
@@ -104,18 +108,22 @@ class Passages:
 
     def broke(self, exchange: PassedExchange, detail: str) -> None:
         """The target's connection was lost before the answer was complete, or could not be made."""
+        suspicions = self._suspicions
+        if exchange.client is not None and not exchange.cut_short and exchange.route is not Route.ADMIN:
+            self.on_target_unreachable()
+        again = exchange.client is not None and exchange.repeatable and exchange.attempts < ATTEMPTS_MAX
+        if again and not exchange.cut_short and exchange.attempts > 1 and suspicions == self._suspicions:
+            self._tasks.start(self._settle(exchange))
+            return
         self.release(exchange)
         if exchange.client is None:
             return
         if exchange.cut_short:
             exchange.refuse(400, "the request ended before its content was complete (RFC 9112 §8)")
-            return
-        if exchange.route is not Route.ADMIN:
-            self.on_target_unreachable()
-        if exchange.repeatable and exchange.attempts < ATTEMPTS_MAX:
+        elif again:
             self._put_back(exchange)
-            return
-        exchange.refuse(502, detail)
+        else:
+            exchange.refuse(502, detail)
 
     def target_suspected(self) -> None:
         """The target may have died: what has got no answer yet waits until it is known to be in step.
@@ -187,17 +195,14 @@ class Passages:
         if self._reads == 0 and self.on_idle is not None:
             self.on_idle()
 
-    async def _connect(self, exchange: PassedExchange) -> None:
+    async def _connect(self, exchange: PassedExchange, suspicions: int) -> None:
         self._connecting += 1
-        suspicions = self._suspicions
         try:
             async with asyncio.timeout(self.limits.connect_timeout_s):
                 to = self.admin if exchange.route is Route.ADMIN else self._target
                 _, passage = await to.connect(lambda: Passage(self))
         except (OSError, TimeoutError) as error:
-            if suspicions != self._suspicions:
-                _untried(exchange)
-            self.broke(exchange, f"no connection to {self._target}: {error}")
+            self._not_connected(exchange, suspicions, f"no connection to {self._target}: {error}")
             return
         finally:
             self._connecting -= 1
@@ -206,24 +211,41 @@ class Passages:
             passage.abort()
             self.release(exchange)
             return
-        if suspicions != self._suspicions and exchange.route is Route.READ and exchange.repeatable:
+        if suspicions != self._suspicions and exchange.route is not Route.ADMIN:
             passage.abort()
-            self.release(exchange)
-            _untried(exchange)
-            self._put_back(exchange)
+            self._not_sent(exchange)
             return
         passage.begin(exchange)
+
+    def _not_connected(self, exchange: PassedExchange, suspicions: int, detail: str) -> None:
+        if exchange.client is not None and exchange.route is not Route.ADMIN:
+            self.on_target_unreachable()
+            if suspicions != self._suspicions:
+                self._not_sent(exchange)
+                return
+        self.broke(exchange, detail)
+
+    def _not_sent(self, exchange: PassedExchange) -> None:
+        """The target is suspected and has got no byte of this: whatever it is, it may wait for the next one.
+
+        The attempt does not count, since no death can be its fault.
+        """
+        self.release(exchange)
+        exchange.attempts = max(1, exchange.attempts - 1)
+        self._put_back(exchange)
+
+    async def _settle(self, exchange: PassedExchange) -> None:
+        """Ask again, but not at once.  A drain waits for it meanwhile."""
+        await asyncio.sleep(SETTLE_S[min(exchange.attempts, len(SETTLE_S) + 1) - 2])
+        self.release(exchange)
+        if exchange.client is not None:
+            self._put_back(exchange)
 
     def _put_back(self, exchange: PassedExchange) -> None:
         if exchange.stream is not None:
             exchange.stream.close()
             exchange.stream = None
         self.admission.put_back(exchange)
-
-
-def _untried(exchange: PassedExchange) -> None:
-    """Take an attempt back in which the request was not sent: no death can be its fault."""
-    exchange.attempts = max(1, exchange.attempts - 1)
 
 
 def _arrived(exchange: PassedExchange) -> float:
