@@ -152,6 +152,7 @@ def _quiet_is_exact(history: History) -> Iterator[Violation]:
 
 
 def _client_errors(history: History) -> Iterator[Violation]:
+    by_id = {operation.id: operation for operation in history.operations}
     for operation in history.operations:
         if operation.ending is Ending.ACKNOWLEDGED or operation.left:
             continue
@@ -162,9 +163,15 @@ def _client_errors(history: History) -> Iterator[Violation]:
             window for window in history.windows if window.begin_ns <= ended and operation.invoked_ns <= window.end_ns
         ]
         status = operation.status
-        # A part of an answer that is no event can't be continued by the next incarnation.
-        cuts = (window.cuts or _past_the_log(history, operation) for window in at_work)
+        # A part of an answer that is no event can't be continued by the next incarnation; with its connection go the
+        # requests behind it.  A short one is passed on whole.
+        cut = by_id.get(operation.behind or operation.id, operation)
+        cuts = (window.cuts or (_past_the_log(history, cut) and cut.streams) for window in at_work)
         if status is None and any(cuts):
+            continue
+        # A malformed answer to a read past the log is an answer (RFC 9110 §15.6.3); no target is restarted for it.
+        garbled = any(window.fault == "garbage" for window in at_work)
+        if status == 502 and garbled and _past_the_log(history, operation):
             continue
         if status is not None and any(status in window.statuses for window in at_work):
             continue

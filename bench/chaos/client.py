@@ -86,6 +86,7 @@ class Client:
         except (OSError, asyncio.IncompleteReadError, ValueError) as error:
             self._drop()
             for operation in waiting:
+                operation.behind = waiting[0].id if operation is not waiting[0] else None
                 self._end(operation, Ending.UNKNOWN, repr(error))
             await asyncio.sleep(RECONNECT_S)
             return

@@ -56,6 +56,10 @@ class Operation:
     error: str | None = None
     left: bool = False
     """The client went away on purpose."""
+    behind: str | None = None
+    """The operation before it on the same connection, in whose answer the connection ended."""
+    streams: bool = False
+    """Its answer is passed on in pieces."""
 
 
 @dataclass(frozen=True)

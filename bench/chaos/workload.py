@@ -73,7 +73,8 @@ class Workload:
         if method == "POST":
             body = chance.randbytes(BIG_BODY_BYTES if chance.random() < 0.03 else chance.randrange(200))
         head, content = _framed(f"{method} {target} HTTP/1.1\r\nHost: chaos\r\n", body, chunked=chance.random() < 0.1)
-        operation = Operation(identifier, self._client, kind, key, zlib.crc32(body), now_ns)
+        streams = "&pad=" in target or "&chunked=" in target
+        operation = Operation(identifier, self._client, kind, key, zlib.crc32(body), now_ns, streams=streams)
         return Request(operation, head + content, len(head))
 
 

@@ -49,6 +49,17 @@ def test_a_legal_history() -> None:
     assert check(legal()) == []
 
 
+def reads_aside() -> History:
+    """The changes of `legal`, in a run in which reads are no events."""
+    history = legal()
+    history.operations = [each for each in history.operations if each.kind is not Kind.LIST and each.id != "2.2"]
+    history.log.pop()
+    history.final.applied.pop()
+    history.quiets.clear()
+    history.unrecorded_reads = True
+    return history
+
+
 def test_reads_past_the_log_are_no_events() -> None:
     """--record unsafe: they are checked all the same, and one that is in the log is a violation."""
     history = legal()
@@ -60,6 +71,41 @@ def test_reads_past_the_log_are_no_events() -> None:
     assert check(history) == []
     history.operations.append(operation("2.3", Kind.COUNT, "c", 70, 3))
     assert {violation.rule for violation in check(history)} == {"linearizable"}
+
+
+@pytest.mark.parametrize(
+    ("streams", "behind", "past_the_log", "legal_cut"),
+    [
+        (True, None, True, True),
+        (False, None, True, False),
+        (True, None, False, False),
+        (False, "3.1", True, True),
+        (False, "3.1", False, False),
+    ],
+)
+def test_what_a_cut_read_past_the_log_excuses(
+    *, streams: bool, behind: str | None, past_the_log: bool, legal_cut: bool
+) -> None:
+    """The rest of a streamed answer that is no event is lost with the target, and so is what was sent behind it."""
+    history = reads_aside()
+    history.windows = [Window("kill", 75, 85)]
+    history.unrecorded_reads = past_the_log
+    streamed = Operation("3.1", 3, Kind.COUNT, "c", 7, 80, 84, error="cut", streams=streams or behind is not None)
+    history.operations.append(streamed)
+    if behind is not None:
+        history.operations.append(Operation("3.2", 3, Kind.ADD, "c", 7, 80, 84, error="cut", behind=behind))
+    assert {violation.rule for violation in check(history)} == (set() if legal_cut else {"client"})
+
+
+@pytest.mark.parametrize(("kind", "fault", "rules"), [
+    (Kind.COUNT, "garbage", set()), (Kind.COUNT, "kill", {"client"}), (Kind.ADD, "garbage", {"client"}),
+])  # fmt: skip
+def test_a_malformed_answer_is_502_where_the_request_is_no_event(kind: Kind, fault: str, rules: set[str]) -> None:
+    """RFC 9110 §15.6.3; for an event a supervised target is started anew."""
+    history = reads_aside()
+    history.windows = [Window(fault, 75, 85)]
+    history.operations.append(Operation("3.1", 3, kind, "c", 7, 80, 84, status=502, error="malformed"))
+    assert {violation.rule for violation in check(history)} == rules
 
 
 def lost(history: History) -> None:
