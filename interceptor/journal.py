@@ -1,8 +1,10 @@
 """The proxy's use of the log: append before delivery, sync beside it, outcomes behind it.
 
-Group commit: a sync starts as soon as there is something to sync and none is under way, so that one covers everything
-that arrived meanwhile.  With a commit delay it starts that much later, unless the sync before it took longer.  In
-relaxed durability the sync starts `relaxed_window_ms` after the first record that needs it.
+Group commit: one sync covers everything that arrived while the one before it was under way.  The next one starts at
+once, unless the clients that the last one has answered are about to ask again: without them two groups of clients would
+take turns, each paying for a sync of its own.  It waits until as many have come as were answered, or `commit_delay_us`
+after that; where they don't come, it is not tried again for a while.  In relaxed durability the sync starts
+`relaxed_window_ms` after the first record that needs it.
 """
 
 from __future__ import annotations
@@ -29,6 +31,9 @@ OUTCOMES_BATCH_MAX = 1_024
 RETRY_S = 1.0
 
 RELEASE_AT_ONCE = 1 << 62
+
+# After so many failures to gather in a row it is tried at one sync in 64.
+GATHER_FAILURES_MAX = 6
 
 # A named tuple's own constructor costs twice as much, once for each request.
 _new_tuple = tuple.__new__
@@ -82,9 +87,12 @@ class Journal:
         self._never_waits = type(backend) is MemoryLog
         self._strict = durability is Durability.STRICT and not self._never_waits
         self._commit_delay_s = commit_delay_us / 1e6
-        self._commit_timer = (
-            ShortTimer(loop, commit_delay_us, self._start_sync) if commit_delay_us and self._strict else None
-        )
+        self._commit_timer = ShortTimer(loop, self._gathering_ends) if commit_delay_us and self._strict else None
+        # A sync waits until this version is there, or until this time; how often that was in vain, without a success.
+        self._gather_version = 0
+        self._gather_until_s = 0.0
+        self._gather_failures = 0
+        self._gather_pause_syncs = 0
         self._events_unsynced = False
         self._events_refused = False
         self.release_version = backend.durable_version if self._strict else RELEASE_AT_ONCE
@@ -262,12 +270,38 @@ class Journal:
         if self._unsynced:
             self._start_sync()
 
-    def _commit(self, waited_s: float = 0.0) -> None:
-        if self._commit_timer is None or waited_s >= self._commit_delay_s:
-            self._start_sync()
+    def _commit(self) -> None:
+        """Start a sync, or wait for the clients that the last one has answered."""
+        timer = self._commit_timer
+        if timer is not None and self.backend.last_version < self._gather_version:
+            if timer.running:
+                return
+            left_us = int((self._gather_until_s - monotonic()) * 1e6)
+            if left_us > 0:
+                self._counters.commit_delays += 1
+                timer.start(left_us)
+                return
+        elif timer is not None and timer.running:
+            self._gather_failures = 0
+        self._start_sync()
+
+    def _gathering_ends(self) -> None:
+        missing = self._gather_version - self.backend.last_version
+        if 2 * missing > self._sync_covers[0]:
+            self._gather_failures = min(self._gather_failures + 1, GATHER_FAILURES_MAX)
+            self._gather_pause_syncs = 1 << self._gather_failures
         else:
-            self._counters.commit_delays += 1
-            self._commit_timer.start()
+            self._gather_failures = 0
+        self._start_sync()
+
+    def _gather(self) -> None:
+        """Let the next sync wait for as many events as the last one covered, from the clients that it answers."""
+        if self._gather_pause_syncs:
+            self._gather_pause_syncs -= 1
+            self._gather_version = 0
+            return
+        self._gather_version = self.backend.last_version + self._sync_covers[0]
+        self._gather_until_s = monotonic() + self._commit_delay_s
 
     def _start_sync(self) -> None:
         if self._syncing or self.failure is not None:
@@ -293,8 +327,10 @@ class Journal:
             self._fail(error)
         elif self._strict:
             self.release_version = self.backend.durable_version
+            if self._commit_timer is not None:
+                self._gather()
             if self._events_unsynced:
-                self._commit(waited_s=took_s)
+                self._commit()
             self.on_durable()
         if error is None and self._events_refused:
             self.on_room()

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, fields
 MIB = 1024 * 1024
 
 
-def _limit(default: float, meaning: str) -> int:
+def _limit(default: float, meaning: str, least: int = 1) -> int:
     # The declared type of each field says whether fractions make sense.
-    return field(default=default, metadata={"meaning": meaning})  # type: ignore[return-value]
+    return field(default=default, metadata={"meaning": meaning, "least": least})  # type: ignore[return-value]
 
 
 def _seconds(default: float, meaning: str) -> float:
-    return field(default=default, metadata={"meaning": meaning})
+    return field(default=default, metadata={"meaning": meaning, "least": 0})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,9 @@ class Limits:
     )
     checkpoints_max: int = _limit(10, "checkpoints with state that are kept, pinned ones aside; then the oldest goes")
     restore_timeout_s: float = _seconds(60.0, "giving a checkpoint back; then the target is started anew without it")
-    commit_delay_us: int = _limit(0, "a sync waits for more to cover, with --durability strict; then it starts")
+    commit_delay_us: int = _limit(
+        1_000, "a sync waits for the clients just answered, with --durability strict; then it starts", least=0
+    )
     relaxed_window_ms: int = _limit(100, "acknowledged and not yet synced, with --durability relaxed")
     shutdown_delay_s: float = _seconds(0.0, "serving on after SIGTERM with readiness 503")
     target_stop_grace_s: float = _seconds(10.0, "a supervised target between SIGTERM and SIGKILL")

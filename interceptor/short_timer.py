@@ -21,9 +21,9 @@ class _Timer(ctypes.Structure):
 
 
 class ShortTimer:
-    """Calls `due` once, `delay_us` after each `start`."""
+    """Calls `due` once after each `start`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, delay_us: int, due: Callable[[], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, due: Callable[[], None]) -> None:
         """Raises OSError where the system has no such timers."""
         self._loop = loop
         self._due = due
@@ -32,23 +32,26 @@ class ShortTimer:
         self._fd: int = libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_CLOEXEC | os.O_NONBLOCK)
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "timerfd_create failed")
-        delay = _Timespec(delay_us // 1_000_000, delay_us % 1_000_000 * 1000)
-        self._delay = ctypes.byref(_Timer(_Timespec(0, 0), delay))
-        self._never = ctypes.byref(_Timer(_Timespec(0, 0), _Timespec(0, 0)))
+        self._timer = _Timer()
         self.running = False
         loop.add_reader(self._fd, self._ready)
 
-    def start(self) -> None:
-        """Begin to wait, unless that is so already."""
+    def start(self, delay_us: int) -> None:
+        """Begin to wait so long, at least 1, unless it waits already."""
         if not self.running:
             self.running = True
-            self._settime(self._fd, 0, self._delay, None)
+            self._set(delay_us)
 
     def stop(self) -> None:
         """Take a start back."""
         if self.running:
             self.running = False
-            self._settime(self._fd, 0, self._never, None)
+            self._set(0)
+
+    def _set(self, delay_us: int) -> None:
+        value = self._timer.value
+        value.seconds, value.nanoseconds = delay_us // 1_000_000, delay_us % 1_000_000 * 1000
+        self._settime(self._fd, 0, ctypes.byref(self._timer), None)
 
     def close(self) -> None:
         """Release the timer. Can be called twice."""

@@ -47,9 +47,8 @@ def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Of the log; see docs/log-format.md.",
         )(command)  # fmt: skip
     for limit in reversed(fields(Limits)):
-        kind: click.ParamType[Any] = (
-            click.FloatRange(min=0) if isinstance(limit.default, float) else click.IntRange(min=min(1, limit.default))
-        )
+        bounds = click.FloatRange if isinstance(limit.default, float) else click.IntRange
+        kind: click.ParamType[Any] = bounds(min=limit.metadata["least"])
         command = click.option(
             f"--{limit.name.replace('_', '-')}", type=kind, default=limit.default, show_default=True,
             help=limit.metadata["meaning"],

@@ -89,19 +89,20 @@ MakePlane = Callable[..., DataPlane]
 
 @pytest.fixture
 def make_plane() -> MakePlane:
-    """Make a DataPlane; keyword arguments are limits, and `durability` and `backend`."""
+    """Make a DataPlane; keyword arguments are limits, and `durability` and `backend`. No sync waits, unless told to."""
 
     def make(
         durability: Durability = Durability.STRICT, backend: FakeBackend | None = None, **limits: float
     ) -> DataPlane:
-        return DataPlane(backend or FakeBackend(), durability, Limits(**limits))  # type: ignore[arg-type]
+        set_limits = Limits(**{"commit_delay_us": 0} | limits)  # type: ignore[arg-type]
+        return DataPlane(backend or FakeBackend(), durability, set_limits)
 
     return make
 
 
 @pytest.fixture
 async def plane(make_plane: MakePlane) -> DataPlane:
-    """A strict data plane with default limits, closed to traffic."""
+    """A strict data plane, closed to traffic."""
     return make_plane()
 
 
