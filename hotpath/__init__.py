@@ -41,6 +41,7 @@ MODULES: tuple[str, ...] = (
     "interceptor.journal",
     "interceptor.release_gate",
     "interceptor.projector",
+    "interceptor.lane_connection",
     "interceptor.lane",
     "storage_backends.records",
     "storage_backends.ring",

@@ -110,7 +110,7 @@ async def plane(make_plane: MakePlane) -> DataPlane:
 def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
     """A clock in place of `monotonic` in the modules that measure waits."""
     manual = ManualClock()
-    for module in ("admission", "exchange", "journal", "lane", "release_gate"):
+    for module in ("admission", "exchange", "journal", "lane_connection", "release_gate"):
         monkeypatch.setattr(f"interceptor.{module}.monotonic", manual)
     return manual
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.interceptor.fakes import ok, until
+from tests.interceptor.fakes import ok, turn, until
 from tests.interceptor.lanes import Rig, rig
 from tests.interceptor.target import Connection, ScriptedTarget, echo
 
@@ -152,3 +152,26 @@ async def test_an_answer_to_nobody_ends_the_connection() -> None:
         lane.send()
         await lane.all_answered()
         assert "malformed" in await lane.lost()
+
+
+async def test_an_answer_that_came_before_the_reset_counts_though_our_write_failed_first() -> None:
+    """RFC 9112 §9.6: who closes while more is on its way resets, which must not cost the answer in front of it."""
+
+    async def script(connection: Connection) -> None:
+        if connection.number > 1:
+            await connection.echo()
+        await connection.requests()
+        connection.writer.transport.pause_reading()
+        target_rig.send(2)
+        await turn()
+        connection.write(ok(b"/1", "Connection: close"))
+        # All in one turn of the loop: the reset, and the write that meets it before the answer is read.
+        connection.writer.transport.abort()
+        asyncio.get_running_loop().call_soon(target_rig.send)
+
+    async with rig(script) as (target_rig, target):
+        target_rig.send()
+        await target_rig.until(lambda: len(target_rig.deliveries) == 4)
+        await target_rig.all_answered()
+        assert target_rig.losses == []
+        assert target.asked[1] == ["GET /2", "GET /3", "GET /4"]
