@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from interceptor.exchange import Exchange
 
 _SPOOL_READ_BYTES = 256 * 1024
+# Up to so much a last piece is copied to leave in one write with the end behind it.
+_JOINED_BYTES_MAX = 64 * 1024
 _DATE_FIELD = re.compile(rb"(?i)\ndate:[^\r]*+\r")
 
 
@@ -40,6 +42,7 @@ class AnswerStream:
         "_ended",
         "_exchange",
         "_head_as_sent",
+        "_last_piece",
         "_memory_bytes",
         "_memory_max",
         "_on_drained",
@@ -72,6 +75,7 @@ class AnswerStream:
         self._aborted = False
         self._chunked = False
         self._head_as_sent = b""
+        self._last_piece = b""
         self._content_bytes = 0
         self._digest = xxhash.xxh3_64()
         self._replay_bytes_left = 0
@@ -123,8 +127,12 @@ class AnswerStream:
         self._chunked = answer.framing is not Framing.LENGTH and self._exchange.http11
         self._put(self._exchange.client_head(answer))
 
-    def put(self, piece: bytes) -> bool:
-        """Take a piece of content; return `congested`."""
+    def put(self, piece: bytes, last: bool = False) -> bool:
+        """Take a piece of content; return `congested`.
+
+        Behind the last one `end` follows at once, and they leave together: a client that reads to the end of the
+        content has then met the end of the message too, and can use its connection again (RFC 9112 §9.3).
+        """
         if self._aborted or not piece:
             return False
         if self._replay_bytes_left:
@@ -138,7 +146,11 @@ class AnswerStream:
                 return False
         self._content_bytes += len(piece)
         self._digest.update(piece)
-        self._put(chunked.encode_piece(piece) if self._chunked else piece)
+        data = chunked.encode_piece(piece) if self._chunked else piece
+        if last and self._chunked and len(data) <= _JOINED_BYTES_MAX:
+            self._last_piece = data
+        else:
+            self._put(data)
         return self.congested
 
     def end(self, trailers: bytes = b"") -> None:
@@ -150,7 +162,8 @@ class AnswerStream:
             return
         self._ended = True
         if self._chunked:
-            self._put(chunked.encode_whole(b"", trailers))
+            data, self._last_piece = self._last_piece, b""
+            self._put(data + chunked.encode_whole(b"", trailers))
         self.pump()
 
     def interrupt(self) -> None:

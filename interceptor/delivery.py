@@ -39,8 +39,11 @@ class Delivery(Protocol):
         """The head of an answer whose content follows in pieces."""
         ...
 
-    def take_piece(self, piece: bytes) -> bool:
-        """A piece of content; return whether the client behind takes it too slowly to be sent more."""
+    def take_piece(self, piece: bytes, last: bool) -> bool:
+        """A piece of content; return whether the client behind takes it too slowly to be sent more.
+
+        `last` says that `take_end` follows at once.
+        """
         ...
 
     def watch_drain(self, resume: Callable[[], None]) -> None:

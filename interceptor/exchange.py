@@ -127,7 +127,7 @@ class RecordedExchange(Exchange):
             self._gate.settle(self, answer, content, digest)
         else:
             self.take_head(answer)
-            self.take_piece(content)
+            self.take_piece(content, last=True)
             self.take_end(len(content), digest, b"")
 
     def take_head(self, answer: Answer) -> None:
@@ -135,8 +135,8 @@ class RecordedExchange(Exchange):
         if self._listening:
             self._open_stream().begin(answer)
 
-    def take_piece(self, piece: bytes) -> bool:
-        return self.stream is not None and self._listening and self.stream.put(piece)
+    def take_piece(self, piece: bytes, last: bool) -> bool:
+        return self.stream is not None and self._listening and self.stream.put(piece, last)
 
     def take_end(self, length_bytes: int, digest: int, trailers: bytes) -> None:
         if self.stream is not None and self._listening:

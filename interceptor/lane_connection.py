@@ -177,7 +177,7 @@ class LaneConnection(asyncio.Protocol):
             self._content_bytes += len(piece)
             self._digest.update(piece)
             alone = len(self.in_flight) == 1 and not (self._lane.queued or self._lane.draining)
-            if delivery.take_piece(piece) and alone:
+            if delivery.take_piece(piece, reader.complete) and alone:
                 # Nobody waits behind: the target may wait for the client.
                 self._pause(delivery)
         if not reader.complete:

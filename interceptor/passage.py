@@ -213,7 +213,8 @@ class Passage(asyncio.Protocol):
                     stream.release()
                 stream.begin(answer)
             piece = reader.read_piece()
-            if piece and exchange.stream is not None and exchange.stream.put(piece) and not self._collecting:
+            last = reader.complete
+            if piece and exchange.stream is not None and exchange.stream.put(piece, last) and not self._collecting:
                 self._pause_reading()
             if self._exchange is not exchange:
                 return

@@ -92,7 +92,7 @@ class Replay:
     def take_head(self, answer: Answer) -> None:
         self._status = answer.status
 
-    def take_piece(self, piece: bytes) -> bool:
+    def take_piece(self, piece: bytes, last: bool) -> bool:
         return False
 
     def watch_drain(self, resume: Callable[[], None]) -> None:

@@ -107,6 +107,7 @@ class FakeDelivery:
         self.overdue = False
         self.resume: Callable[[], None] | None = None
         self.pieces = 0
+        self.last_pieces: list[bytes] = []
         self.trailers = b""
         self._told = told
 
@@ -121,9 +122,11 @@ class FakeDelivery:
         self.status = answer.status
         self._tell()
 
-    def take_piece(self, piece: bytes) -> bool:
+    def take_piece(self, piece: bytes, last: bool) -> bool:
         self.content += piece
         self.pieces += 1
+        if last:
+            self.last_pieces.append(piece)
         self._tell()
         return self.slow
 

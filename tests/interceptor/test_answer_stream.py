@@ -43,6 +43,17 @@ def test_a_client_that_reads_gets_every_piece_at_once() -> None:
     assert rig.client.finishes == 1
 
 
+def test_the_last_chunk_leaves_with_the_piece_before_it() -> None:
+    """RFC 9112 §9.3: who has read the content has met the end of the message, and may use its connection again."""
+    rig = Rig()
+    rig.stream.begin(answer_of(CHUNKED))
+    rig.stream.put(b"one")
+    assert not rig.stream.put(b"two", last=True)
+    rig.stream.end(b"X-Sum: 1\r\n")
+    assert rig.client.written[1:] == [b"3\r\none\r\n", b"3\r\ntwo\r\n0\r\nX-Sum: 1\r\n\r\n"]
+    assert rig.client.finishes == 1
+
+
 def test_an_answer_with_a_length_is_passed_on_as_it_is() -> None:
     rig = Rig()
     rig.stream.begin(answer_of(LENGTH))

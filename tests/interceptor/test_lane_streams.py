@@ -26,6 +26,7 @@ async def test_chunked_answers_arrive_decoded_with_their_trailers_and_others_fol
         first, second = lane.send(2)
         await lane.until(lambda: second.ended)
         assert (first.content, first.ended, first.trailers) == (b"abcde", True, b"X-Sum: 1\r\n")
+        assert first.last_pieces == [b"de"]
         assert lane.lane.pending == 0
 
 

@@ -71,12 +71,12 @@ async def test_nothing_of_a_stream_leaves_before_its_event_is_durable(plane: Dat
     exchange = plane.delivered[0]
     exchange.take_interim(answer_of(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"))
     exchange.take_head(answer_of(CHUNKED))
-    exchange.take_piece(b"one")
+    exchange.take_piece(b"one", last=False)
     assert client.output == b""
     plane.backend.complete()
     assert client.output.startswith(b"HTTP/1.1 103 Early Hints")
     assert client.output.endswith(b"\r\n\r\n3\r\none\r\n")
-    exchange.take_piece(b"two")
+    exchange.take_piece(b"two", last=False)
     exchange.take_end(6, 9, b"")
     assert client.output.endswith(b"3\r\ntwo\r\n0\r\n\r\n")
     assert client.finishes == 1
@@ -205,11 +205,11 @@ async def test_a_stream_at_the_gate_is_refused_when_the_log_fails(plane: DataPla
     if when == "after it":
         fail_the_log(plane)
     exchange.take_head(answer_of(CHUNKED))
-    exchange.take_piece(b"secret")
+    exchange.take_piece(b"secret", last=False)
     if when == "before the failure":
         fail_the_log(plane)
     assert client.status == 500
-    exchange.take_piece(b"secret")
+    exchange.take_piece(b"secret", last=False)
     exchange.take_end(12, 9, b"")
     assert b"secret" not in client.output
     assert plane.sequencer.outstanding_events == 0
@@ -250,7 +250,7 @@ async def test_a_client_that_left_does_not_keep_the_event_from_its_outcome(plane
     await deliver(plane, client)
     client.abort()
     plane.delivered[0].take_head(answer_of(CHUNKED))
-    plane.delivered[0].take_piece(b"x")
+    plane.delivered[0].take_piece(b"x", last=False)
     plane.delivered[0].take_end(1, 3, b"")
     plane.backend.complete()
     plane.journal.flush_outcomes()
