@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -19,11 +20,14 @@ LONG_TIMEOUT_S = 3600.0
 class Admin:
     """One sidecar at `url`.  Raises AdminError."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, token: str, metrics: Metrics) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, url: str, token: str, metrics: Metrics, may_write: Callable[[], bool]
+    ) -> None:
         self._session = session
         self._url = url
         self._token = token
         self._metrics = metrics
+        self._may_write = may_write
 
     async def state(self) -> dict[str, Any]:
         """Return what `GET /state` shows."""
@@ -55,6 +59,8 @@ class Admin:
         await self._ask("DELETE", "/checkpoint", LONG_TIMEOUT_S, id=checkpoint_id)
 
     async def _ask(self, method: str, path: str, timeout_s: float, **query: str) -> Any:
+        if method != "GET" and not self._may_write():
+            raise AdminError(0, f"{method} {path}: not sent: the Lease may be another controller's by now")
         status = 0
         timeout = aiohttp.ClientTimeout(timeout_s, sock_connect=CONNECT_TIMEOUT_S)
         headers = {"Authorization": f"Bearer {self._token}"}

@@ -25,6 +25,7 @@ _ROOTS = {
     "coordination.k8s.io": "/apis/coordination.k8s.io/v1",
 }  # fmt: skip
 _METHODS = {"get": "GET", "list": "GET", "create": "POST", "patch": "PATCH", "delete": "DELETE"}
+CHANGING = frozenset({"create", "patch", "delete"})
 MERGE_PATCH = "application/merge-patch+json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io, application/json"
 # The API server notes by it who has set a field, and names it to those who apply another value.
@@ -38,6 +39,8 @@ class Api:
         self._login = login
         self._metrics = metrics
         self._session: aiohttp.ClientSession | None = None
+        # Whether this is the controller at work; asked before each request that changes something.
+        self.may_write: Callable[[], bool] = lambda: True
 
     async def get(self, group: str, resource: str, namespace: str, name: str) -> Object:
         """Return an object."""
@@ -87,6 +90,8 @@ class Api:
         self, verb: str, group: str, resource: str, namespace: str, name: str | None, content: Object | None
     ) -> Object:
         assert (group, resource, verb) in PERMISSIONS, f"{verb} {resource}: not in controller/permissions.py"
+        if verb in CHANGING and resource != "leases" and not self.may_write():
+            raise ApiError(0, f"{verb} {resource} {name or ''}: not sent: the Lease may be another controller's by now")
         plural, _, below = resource.partition("/")
         within = f"/namespaces/{namespace}" if namespace else ""
         path = f"{_ROOTS[group]}{within}/{plural}" + (f"/{name}" if name else "")

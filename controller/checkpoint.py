@@ -69,12 +69,6 @@ def is_ours(checkpoint: Object) -> bool:
     return bool((checkpoint["metadata"].get("labels") or {}).get("app.kubernetes.io/managed-by") == MANAGER)
 
 
-def is_for(checkpoint: Object, owner: str) -> bool:
-    """Whether its target is `owner`, as Pods name their workload."""
-    target = (checkpoint.get("spec") or {}).get("target") or {}
-    return f"{target.get('kind', 'Deployment')}/{target.get('name')}" == owner
-
-
 def due_in_s(checkpoint: Object, spec: CheckpointSpec, catalogue: list[Object], state: Object, now_s: float) -> float:
     """Return after how many seconds one is to be taken or looked for again; not above zero: now."""
     newest_s = max((entry["time"] for entry in catalogue), default=None)

@@ -60,9 +60,10 @@ class Checkpoints:
     def _pod(self, namespace: str, spec: CheckpointSpec) -> Object | None:
         """Return a ready Pod of the target, the same one each time."""
         config = self._parts.config
-        for pod in sorted(self._parts.view.all("Pod", namespace), key=lambda each: str(each["metadata"]["name"])):
+        pods = self._parts.view.owned("Pod", namespace, f"{spec.kind}/{spec.name}")
+        for pod in sorted(pods, key=lambda each: str(each["metadata"]["name"])):
             facts = injected_facts(pod["metadata"].get("annotations"))
-            if facts is None or facts["workload"] != f"{spec.kind}/{spec.name}" or not pod["status"].get("podIP"):
+            if facts is None or not pod["status"].get("podIP"):
                 continue
             if pod_health(pod, facts["container"], config.clock(), 0.0).condition is Condition.READY:
                 return pod

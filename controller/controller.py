@@ -10,7 +10,6 @@ import aiohttp
 import kopf
 
 from controller.api import Api, Login
-from controller.checkpoint import is_for
 from controller.checkpoints import Checkpoints
 from controller.config import Config
 from controller.events import Events
@@ -19,11 +18,11 @@ from controller.names import WORKLOADS
 from controller.parts import Parts
 from controller.pods import Pods
 from controller.queue import Key, WorkQueue
-from controller.service import remembered_ports, selects
+from controller.service import remembered_ports
 from controller.services import Services
 from controller.sweep import Sweep
 from controller.template import injected_facts
-from controller.view import View
+from controller.view import View, index_entries, target_of
 from controller.workload import derived_name
 from controller.workloads import Workloads
 
@@ -66,9 +65,8 @@ class Controller:
     def _register_kind(self, kind: str, resource: tuple[str, str, str]) -> None:
         # Plain events: kopf's other handlers note their progress on the objects, and we leave no trace there.
         @kopf.index(*resource, id=kind, registry=self.registry)
-        def index(body: kopf.Body, **_: Any) -> dict[tuple[str, str] | str, dict[str, Any]]:
-            seen, namespace = dict(body), str(body.metadata.namespace)
-            return {(namespace, str(body.metadata.name)): seen, namespace: seen}
+        def index(body: kopf.Body, **_: Any) -> dict[Any, Any]:
+            return dict(index_entries(kind, body))
 
         @kopf.on.event(*resource, id=f"{kind}-changed", registry=self.registry)
         async def changed(type: str | None, namespace: str | None, name: str, body: kopf.Body, **_: Any) -> None:
@@ -93,20 +91,21 @@ class Controller:
             for workload in self._services.behind(key):
                 self.queue.add(workload)
         elif key.kind == "Checkpoint":
-            for owner in self.view.workloads(namespace):
-                if derived_name(owner) == key.name:
-                    self.queue.add(Key(owner["kind"], namespace, owner["metadata"]["name"]))
+            owners = {f"{each['kind']}/{each['name']}" for each in body["metadata"].get("ownerReferences") or ()}
+            for kind, _, name in (each.partition("/") for each in owners | {target_of(body)}):
+                owner = self.view.get(kind, namespace, name) if kind in WORKLOADS else None
+                if owner is not None and derived_name(owner) == key.name:
+                    self.queue.add(Key(kind, namespace, name))
         else:
             self._enqueue_around(namespace, body)
 
     def _enqueue_around(self, namespace: str, pod: Mapping[str, Any]) -> None:
-        for service in self.view.all("Service", namespace):
-            if remembered_ports(service) and selects(service, dict(pod)):
+        for service in self.view.selecting(namespace, dict(pod)):
+            if remembered_ports(service):
                 self.queue.add(Key("Service", namespace, service["metadata"]["name"]))
         if facts := injected_facts(pod["metadata"].get("annotations")):
-            for checkpoint in self.view.all("Checkpoint", namespace):
-                if is_for(checkpoint, facts["workload"]):
-                    self.queue.add(Key("Checkpoint", namespace, checkpoint["metadata"]["name"]))
+            for checkpoint in self.view.owned("Checkpoint", namespace, facts["workload"]):
+                self.queue.add(Key("Checkpoint", namespace, checkpoint["metadata"]["name"]))
 
 
 class EndlessPauses:

@@ -18,7 +18,6 @@ from controller.errors import ApiError, ControllerError
 
 logger = logging.getLogger(__name__)
 
-NAME = "interceptor-controller"
 LEASE_S = 15
 RENEW_S = 5.0
 STAND_BY_S = 2.0
@@ -35,15 +34,24 @@ class Lease:
     """`identity` names this process."""
 
     def __init__(
-        self, api: Api, namespace: str, identity: str, clock: Callable[[], float] = monotonic, lease_s: int = LEASE_S
-    ) -> None:
+        self, api: Api, namespace: str, name: str, identity: str, clock: Callable[[], float] = monotonic,
+        lease_s: int = LEASE_S,
+    ) -> None:  # fmt: skip
         self._api = api
         self._namespace = namespace
+        self._name = name
         self._identity = identity
         self._clock = clock
         self._lease_s = lease_s
         # Others' clocks are not trusted: a holder is gone once its Lease has not changed for so long by our clock.
-        self._seen: tuple[str, float] = ("", clock())
+        self._seen: tuple[str, float] | None = None
+        # Until when nobody else can have taken it; None before it was ours.
+        self._ours_until_s: float | None = None
+        self._released = False
+
+    def is_held(self) -> bool:
+        """Whether it is ours for certain: also a process that was stopped for a while has to know that it is not."""
+        return self._ours_until_s is not None and self._clock() < self._ours_until_s
 
     async def acquire(self) -> None:
         """Return once the Lease is ours."""
@@ -78,10 +86,13 @@ class Lease:
                 logger.warning("the Lease: %s", error)
                 await asyncio.sleep(RETRY_S)
                 continue
-            raise LeaseLostError("another controller has taken the Lease")
+            raise LeaseLostError("another controller has taken the Lease, or it was deleted")
 
     async def release(self) -> None:
-        """Give it back, so that the next controller need not wait until it has expired."""
+        """Give it back, so that the next controller need not wait until it has expired; once."""
+        if self._released:
+            return
+        self._released, self._ours_until_s = True, None
         try:
             async with asyncio.timeout(RELEASE_S):
                 lease = await self._get()
@@ -92,26 +103,40 @@ class Lease:
 
     async def _try(self) -> bool:
         """Take or renew it; returns False where another one holds it.  Raises ApiError, 409 if it has changed."""
-        lease = await self._get()
+        first, lease = self._seen is None, await self._get()
+        spec = (lease or {}).get("spec") or {}
+        holder = spec.get("holderIdentity") or ""
+        unchanged_s = self._unchanged_s(f"{holder} {spec.get('renewTime')}" if lease else "none")
         if lease is None:
-            content = {
-                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-                "metadata": {"name": NAME, "namespace": self._namespace}, "spec": self._spec({}, ""),
-            }  # fmt: skip
-            await self._api.create("coordination.k8s.io", "leases", self._namespace, content)
-            return True
-        spec = lease.get("spec") or {}
-        holder, renewal = spec.get("holderIdentity") or "", f"{spec.get('holderIdentity')} {spec.get('renewTime')}"
-        if renewal != self._seen[0]:
-            self._seen = (renewal, self._clock())
-        if holder not in ("", self._identity) and self._clock() - self._seen[1] <= self._lease_s:
+            # Deleted, its holder does not know that yet.  And an uninstalled release leaves no new one behind.
+            if self._ours_until_s is not None or not (first or unchanged_s > self._lease_s):
+                return False
+        elif holder not in ("", self._identity) and unchanged_s <= self._lease_s:
             return False
-        await self._patch(lease, self._spec(spec, holder))
+        asked_s = self._clock()
+        if lease is None:
+            await self._create(self._spec(spec, holder))
+        else:
+            await self._patch(lease, self._spec(spec, holder))
+        # As long as `renew` may go on trying, counted from before it was sent: an answer may take its time.
+        self._ours_until_s = asked_s + self._lease_s - RENEW_S
         return True
+
+    def _unchanged_s(self, renewal: str) -> float:
+        if self._seen is None or renewal != self._seen[0]:
+            self._seen = (renewal, self._clock())
+        return self._clock() - self._seen[1]
+
+    async def _create(self, spec: dict[str, Any]) -> None:
+        content = {
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": self._name, "namespace": self._namespace}, "spec": spec,
+        }  # fmt: skip
+        await self._api.create("coordination.k8s.io", "leases", self._namespace, content)
 
     async def _get(self) -> dict[str, Any] | None:
         try:
-            return await self._api.get("coordination.k8s.io", "leases", self._namespace, NAME)
+            return await self._api.get("coordination.k8s.io", "leases", self._namespace, self._name)
         except ApiError as error:
             if error.status != 404:
                 raise
@@ -119,7 +144,7 @@ class Lease:
 
     async def _patch(self, lease: dict[str, Any], spec: dict[str, Any]) -> None:
         change = {"metadata": {"resourceVersion": lease["metadata"].get("resourceVersion")}, "spec": spec}
-        await self._api.patch("coordination.k8s.io", "leases", self._namespace, NAME, change)
+        await self._api.patch("coordination.k8s.io", "leases", self._namespace, self._name, change)
 
     def _spec(self, before: dict[str, Any], holder: str) -> dict[str, Any]:
         now = _now()

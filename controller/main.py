@@ -7,8 +7,11 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import click
@@ -25,6 +28,7 @@ from controller.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 KEY_BYTES_MIN = 16
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -40,78 +44,101 @@ NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 )
 @click.option("--lease/--no-lease", default=True, help="Let one controller work at a time.")
 @click.option("--lease-namespace", help="Where the Lease is. Default: the controller's own namespace.")
+@click.option("--lease-name", default="interceptor-controller", help="Controllers of one name take turns.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
 def main(
     sidecar_image: str, key_file: Path, namespaces: tuple[str, ...], metrics_address: str, unready_max_s: float,
-    lease: bool, lease_namespace: str | None, log_level: str,
+    lease: bool, lease_namespace: str | None, lease_name: str, log_level: str,
 ) -> None:  # fmt: skip
     """Give annotated Deployments and StatefulSets the sidecar, and see to it that it is told what Kubernetes knows."""
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("kopf").setLevel(logging.WARNING)
     config = Config(sidecar_image, read_key(key_file), namespaces, unready_max_s)
-    where = (lease_namespace or own_namespace()) if lease else None
+    where = (lease_namespace or own_namespace(), lease_name) if lease else None
     try:
         asyncio.run(run(config, log_in, parse_address(metrics_address), where))
-    except* LeaseLostError as errors:
-        raise click.ClickException(str(errors.exceptions[0])) from None
-    except* (OSError, kopf.LoginError) as errors:
-        raise click.ClickException(str(errors.exceptions[0])) from None
+    except* (LeaseLostError, OSError, kopf.LoginError) as errors:
+        raise click.ClickException(str(_first_cause(errors))) from None
 
 
 async def run(
-    config: Config, login: Login, metrics_address: tuple[str, int] | None, lease_namespace: str | None
+    config: Config, login: Login, metrics_address: tuple[str, int] | None, lease: tuple[str, str] | None
 ) -> None:
-    """Run until SIGTERM or SIGINT.  Raises LeaseLostError (in a group)."""
+    """Run until SIGTERM or SIGINT.  `lease`: its namespace and name.  Raises LeaseLostError (in a group)."""
     metrics = Metrics()
     async with aiohttp.ClientSession() as session:
         controller = Controller(config, login, session, metrics)
         runner = await serve_metrics(metrics, metrics_address) if metrics_address else None
         try:
-            await _work(config, controller, lease_namespace)
+            await _work(config, controller, lease)
         finally:
             await controller.api.close()
             if runner is not None:
                 await runner.cleanup()
 
 
-async def _work(config: Config, controller: Controller, lease_namespace: str | None) -> None:
+async def _work(config: Config, controller: Controller, where: tuple[str, str] | None) -> None:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with asyncio.TaskGroup() as group:
-        working = group.create_task(_lead(config, controller, lease_namespace, stop))
-        await stop.wait()
-        working.cancel()
-
-
-async def _lead(config: Config, controller: Controller, lease_namespace: str | None, stop: asyncio.Event) -> None:
-    if lease_namespace is None:
-        await _operate(config, controller, stop, None)
+    if where is None:
+        await _lead(config, controller, stop, None)
         return
-    lease = Lease(controller.api, lease_namespace, own_name())
-    await lease.acquire()
+    lease = Lease(controller.api, *where, own_name())
+    controller.api.may_write = lease.is_held
     try:
-        await _operate(config, controller, stop, lease)
+        with _signals_set(stop):
+            await _first_of(lease.acquire(), stop.wait())
+        if not stop.is_set():
+            await _lead(config, controller, stop, lease)
     finally:
         await lease.release()
 
 
-async def _operate(config: Config, controller: Controller, stop: asyncio.Event, lease: Lease | None) -> None:
+async def _lead(config: Config, controller: Controller, stop: asyncio.Event, lease: Lease | None) -> None:
+    """Work until stopped, give the Lease back, and only then end kopf.
+
+    It takes its time, and whatever task of the process it did not find at its start it takes for one of its own: it
+    waits for them, and cancels them after 5 s.  So ours have to be done by then.
+    """
+    end_kopf = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(controller.work())]
+        kopf_at_work = group.create_task(operate(config, controller, stop, end_kopf))
+        kopf_at_work.add_done_callback(lambda _: stop.set())
+        async with asyncio.TaskGroup() as ours:
+            tasks = [ours.create_task(controller.work())]
+            if lease is not None:
+                tasks.append(ours.create_task(lease.renew()))
+            await stop.wait()
+            for task in tasks:
+                task.cancel()
         if lease is not None:
-            tasks.append(group.create_task(lease.renew()))
-        # kopf takes the signals over, and returns after one.
-        await operate(config, controller, stop)
-        stop.set()
+            await lease.release()
+        end_kopf.set()
+
+
+async def _first_of(*waiting: Coroutine[Any, Any, object]) -> None:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(each) for each in waiting]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
 
 
-async def operate(config: Config, controller: Controller, stop: asyncio.Event) -> None:
-    """Run kopf."""
-    await kopf.operator(
+@contextmanager
+def _signals_set(stop: asyncio.Event) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in SIGNALS:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+async def operate(config: Config, controller: Controller, stop: asyncio.Event, end_kopf: asyncio.Event) -> None:
+    """Run kopf until `end_kopf`; SIGTERM and SIGINT set `stop`."""
+    others = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
         # Its own choice asks for the user's name, and that of the image's user is in no file.
         identity=own_name(),  # type: ignore[arg-type]  # a string, of a type that kopf keeps to itself
         registry=controller.registry,
@@ -119,8 +146,11 @@ async def operate(config: Config, controller: Controller, stop: asyncio.Event) -
         standalone=True,
         clusterwide=not config.namespaces,
         namespaces=config.namespaces,
-        stop_flag=stop,
+        stop_flag=end_kopf,
     )
+    # kopf has taken the signals, and would end before the Lease is given back.
+    with _signals_set(stop):
+        await kopf.run_tasks(tasks, ignored=others)
 
 
 async def serve_metrics(metrics: Metrics, address: tuple[str, int]) -> web.AppRunner:
@@ -162,6 +192,13 @@ def in_cluster_server() -> str | None:
     if not host or not port:
         return None
     return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+
+
+def _first_cause(errors: BaseException) -> BaseException:
+    """Return the error itself: each task group on its way has put it into a group."""
+    while isinstance(errors, BaseExceptionGroup):
+        errors = errors.exceptions[0]
+    return errors
 
 
 def read_key(path: Path) -> bytes:

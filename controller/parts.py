@@ -34,7 +34,7 @@ class Parts:
     def admin(self, pod: Object, owner: str) -> Admin:
         """Return the admin of a Pod's sidecar."""
         token = admin_token(self.config.key, pod["metadata"]["namespace"], owner)
-        return Admin(self.session, self.config.admin_url(pod), token, self.metrics)
+        return Admin(self.session, self.config.admin_url(pod), token, self.metrics, self.api.may_write)
 
     async def refuse(self, about: Object, error: RefusedError) -> None:
         """Say that something can't be done, and why."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from controller.annotations import read_wanted
 from controller.errors import RefusedError
 from controller.parts import Parts
 from controller.queue import Key
-from controller.service import pointed_at_sidecar, pointed_back, published, remembered_ports, selects
+from controller.service import pointed_at_sidecar, pointed_back, published, remembered_ports
 from controller.template import check_place, injected_facts
 from controller.workload import check_replicas, rolled_out
 
@@ -28,8 +27,7 @@ class Services:
         """Return the Services that select the workload's Pods or did so when they were looked at."""
         found = self._parts.view.get(*workload)
         template = found["spec"]["template"] if found else {}
-        services = self._parts.view.all("Service", workload.namespace)
-        names = [each["metadata"]["name"] for each in services if selects(each, template)]
+        names = [each["metadata"]["name"] for each in self._parts.view.selecting(workload.namespace, template)]
         now = {Key("Service", workload.namespace, name) for name in names}
         return now | self._by_key.get(workload, set())
 
@@ -39,8 +37,7 @@ class Services:
 
     def _selected(self, key: Key) -> list[Object]:
         service = self._parts.view.get(*key)
-        workloads = self._parts.view.workloads(key.namespace) if service else ()
-        return [each for each in workloads if selects(service or {}, each["spec"]["template"])]
+        return [] if service is None else list(self._parts.view.selected(service))
 
     def _remember(self, service: Key, workloads: list[Object]) -> None:
         for workload in self._by_key.pop(service, ()):
@@ -81,12 +78,8 @@ class Services:
     async def _publish(self, key: Key) -> None:
         service = self._parts.view.get(*key)
         if service is not None:
-            new = published(service, sum(map(_lives, self._pods_of(service))))
+            new = published(service, sum(map(_lives, self._parts.view.selected_pods(service))))
             await self._parts.change("", "services", service, new)
-
-    def _pods_of(self, service: Object) -> Iterator[Object]:
-        pods = self._parts.view.all("Pod", service["metadata"]["namespace"])
-        return (pod for pod in pods if selects(service, pod))
 
     async def point_back(self, service: Object) -> None:
         """Give a Service its target ports back."""

@@ -70,11 +70,11 @@ class Sweep:
     async def _compare(self, kind: str) -> None:
         group, _, plural = self._resources[kind]
         # In this order: what is made meanwhile is in the second alone.
-        seen = self._view.uids(kind) if self._view.indices else {}
+        seen = self._view.by_uid(kind) if self._view.indices else {}
         present: set[str] = set()
         for namespace in self._namespaces:
             present |= await self._api.uids(group, plural, namespace)
-        gone = {uid: key for uid, key in seen.items() if uid not in present}
+        gone = {uid: each for uid, each in seen.items() if uid not in present}
         self._view.forget_vanished(kind, set(gone))
-        for namespace, name in gone.values():
-            self._tell(Key(kind, namespace, name), {"metadata": {"namespace": namespace, "name": name}})
+        for each in gone.values():
+            self._tell(Key(kind, each["metadata"]["namespace"], each["metadata"]["name"]), each)

@@ -14,6 +14,9 @@ from controller.sidecar import SidecarPlace, sidecar_container, sidecar_volumes
 
 Template = dict[str, Any]
 
+# What is always noted when the sidecar is added.
+FACTS = frozenset({"digest", "container", "port", "workload", "token"})
+
 
 def injected_facts(annotations: dict[str, str] | None) -> dict[str, Any] | None:
     """Return what was noted when the sidecar was added, None where it was not (or the note is not ours)."""
@@ -21,7 +24,7 @@ def injected_facts(annotations: dict[str, str] | None) -> dict[str, Any] | None:
         facts = json.loads((annotations or {}).get(INJECTED, "null"))
     except ValueError:
         return None
-    return facts if isinstance(facts, dict) and {"digest", "container", "port"} <= facts.keys() else None
+    return facts if isinstance(facts, dict) and facts.keys() >= FACTS else None
 
 
 def with_sidecar(

@@ -1,11 +1,89 @@
-"""The objects as kopf has last seen them.  Its indices are filled before the first handler is called."""
+"""The objects as kopf has last seen them.  Its indices are filled before the first handler is called.
+
+Who belongs together is found by labels and owners.  Looking through all of a namespace for each of its objects would
+take a controller of some thousand so long that it lost its Lease meanwhile.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from controller.names import WORKLOADS
+from controller.service import selects
+from controller.template import injected_facts
 
 Object = dict[str, Any]
+
+
+class ByName(NamedTuple):
+    """Where the object is found."""
+
+    namespace: str
+    name: str
+
+
+class ByLabel(NamedTuple):
+    """Where names are found: of Pods, and of workloads whose Pods have this label."""
+
+    namespace: str
+    label: str
+    value: str
+
+
+class BySelector(NamedTuple):
+    """Where names are found: of Services that select by exactly this."""
+
+    namespace: str
+    selector: tuple[tuple[str, str], ...]
+
+
+class SelectorsOf(NamedTuple):
+    """Where the labels are found that Services of a namespace select by; many of them by the same."""
+
+    namespace: str
+
+
+class ByOwner(NamedTuple):
+    """Where names are found: of Pods with our sidecar, and of Checkpoints, by their workload (`Deployment/shop`)."""
+
+    namespace: str
+    owner: str
+
+
+def index_entries(kind: str, body: Mapping[str, Any]) -> dict[Any, Any]:
+    """Return under what an object is to be found."""
+    namespace, name = str(body["metadata"].get("namespace")), str(body["metadata"]["name"])
+    entries: dict[Any, Any] = {ByName(namespace, name): dict(body)}
+    if kind == "Service" and (selector := _selector(body)):
+        entries[BySelector(namespace, selector)] = name
+        entries[SelectorsOf(namespace)] = tuple(label for label, _ in selector)
+    if kind == "Pod" or kind in WORKLOADS:
+        labels = _labels(body["spec"]["template"] if kind in WORKLOADS else body)
+        entries |= {ByLabel(namespace, label, value): name for label, value in labels.items()}
+    owner = _owner(kind, body)
+    return entries if owner is None else {**entries, ByOwner(namespace, owner): name}
+
+
+def _selector(service: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(((service.get("spec") or {}).get("selector") or {}).items()))
+
+
+def _labels(labelled: Mapping[str, Any]) -> dict[str, str]:
+    return (labelled.get("metadata") or {}).get("labels") or {}
+
+
+def _owner(kind: str, body: Mapping[str, Any]) -> str | None:
+    if kind == "Checkpoint":
+        return target_of(body)
+    facts = injected_facts(body["metadata"].get("annotations")) if kind == "Pod" else None
+    return str(facts["workload"]) if facts else None
+
+
+def target_of(checkpoint: Mapping[str, Any]) -> str:
+    """Return whose checkpoints it asks for, as Pods name their workload."""
+    target = (checkpoint.get("spec") or {}).get("target") or {}
+    return f"{target.get('kind', 'Deployment')}/{target.get('name')}"
 
 
 class View:
@@ -30,7 +108,7 @@ class View:
     def seen(self, kind: str, namespace: str, name: str) -> Object | None:
         """Return the object as kopf has seen it last; of two of the same name the one that was made later."""
         vanished = self._vanished.get(kind, ())
-        found = [each for each in self.indices[kind].get((namespace, name), ()) if _uid(each) not in vanished]
+        found = [each for each in self.indices[kind].get(ByName(namespace, name), ()) if _uid(each) not in vanished]
         return found[-1] if found else None
 
     def note(self, kind: str, before: Object | None, answer: Object) -> None:
@@ -46,23 +124,46 @@ class View:
         """Take these for gone, and no others that kopf still has."""
         self._vanished[kind] = uids
 
-    def uids(self, kind: str) -> dict[str, tuple[str, str]]:
-        """Return namespace and name of all that kopf has, by uid."""
+    def by_uid(self, kind: str) -> dict[str, Object]:
+        """Return all that kopf has, by uid."""
         index = self.indices[kind]
-        return {_uid(each): key for key in list(index) if isinstance(key, tuple) for each in index[key]}
+        return {_uid(each): each for key in list(index) if isinstance(key, ByName) for each in index[key]}
 
-    def all(self, kind: str, namespace: str) -> Iterator[Object]:
-        """Return the objects of a namespace."""
-        for each in list(self.indices[kind].get(namespace, ())):
-            name = each["metadata"]["name"]
-            found = self.get(kind, namespace, name) if self.seen(kind, namespace, name) is each else None
+    def selecting(self, namespace: str, labelled: Object) -> Iterator[Object]:
+        """Return the Services that select a Pod, or the Pods of a template."""
+        labels = _labels(labelled)
+        for names in set(self.indices["Service"].get(SelectorsOf(namespace), ())):
+            if labels.keys() >= set(names):
+                selector = tuple((name, labels[name]) for name in names)
+                yield from self._found("Service", namespace, BySelector(namespace, selector))
+
+    def selected(self, service: Object) -> Iterator[Object]:
+        """Return the Deployments and StatefulSets whose Pods a Service selects."""
+        for kind in WORKLOADS:
+            for workload in self._with_rarest_label(kind, service):
+                if selects(service, workload["spec"]["template"]):
+                    yield workload
+
+    def selected_pods(self, service: Object) -> Iterator[Object]:
+        """Return the Pods that a Service selects."""
+        return (pod for pod in self._with_rarest_label("Pod", service) if selects(service, pod))
+
+    def owned(self, kind: str, namespace: str, owner: str) -> Iterator[Object]:
+        """Return the Pods or Checkpoints of a workload."""
+        return self._found(kind, namespace, ByOwner(namespace, owner))
+
+    def _with_rarest_label(self, kind: str, service: Object) -> Iterator[Object]:
+        """Return those that have the label, of all in the selector, that the fewest have."""
+        namespace, index = service["metadata"]["namespace"], self.indices[kind]
+        keys = [ByLabel(namespace, label, value) for label, value in _selector(service)]
+        if keys:
+            yield from self._found(kind, namespace, min(keys, key=lambda key: len(index.get(key, ()))))
+
+    def _found(self, kind: str, namespace: str, key: NamedTuple) -> Iterator[Object]:
+        for name in set(self.indices[kind].get(key, ())):
+            found = self.get(kind, namespace, name)
             if found is not None:
                 yield found
-
-    def workloads(self, namespace: str) -> Iterator[Object]:
-        """Return its Deployments and StatefulSets."""
-        yield from self.all("Deployment", namespace)
-        yield from self.all("StatefulSet", namespace)
 
 
 API_VERSIONS = {

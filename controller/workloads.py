@@ -14,7 +14,6 @@ from controller.errors import ApiError, RefusedError
 from controller.names import PREFIX, WORKLOADS
 from controller.parts import Parts
 from controller.queue import Key
-from controller.service import selects
 from controller.services import Services
 from controller.template import injected_facts, with_sidecar, without_sidecar
 from controller.workload import (
@@ -123,9 +122,8 @@ class Workloads:
             await self._drop_what_is_left(workload)
             return
         namespace, name = workload["metadata"]["namespace"], workload["metadata"]["name"]
-        for service in list(self._parts.view.all("Service", namespace)):
-            if selects(service, template):
-                await self._services.point_back(service)
+        for service in list(self._parts.view.selecting(namespace, template)):
+            await self._services.point_back(service)
         await self._drop_checkpoint(workload)
         await self._drop_token(workload)
         changed = {**workload, "spec": {**workload["spec"], "template": without_sidecar(template)}}
@@ -174,8 +172,8 @@ class Workloads:
 
     async def _see_that_a_service_leads_here(self, workload: Object) -> None:
         """Say it if none does: whoever asks the Pods past the sidecar is not recorded."""
-        services = self._parts.view.all("Service", workload["metadata"]["namespace"])
-        if rolled_out(workload) and not any(selects(each, workload["spec"]["template"]) for each in services):
+        services = self._parts.view.selecting(workload["metadata"]["namespace"], workload["spec"]["template"])
+        if rolled_out(workload) and next(services, None) is None:
             await self._parts.events.warn(
                 workload, "NoService", "no Service selects these Pods: clients have to use port 8001 of the Pod"
             )

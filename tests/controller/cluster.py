@@ -183,7 +183,7 @@ async def controlling(cluster: Cluster, **config: Any) -> AsyncIterator[Running]
         stop = asyncio.Event()
         tasks = [
             asyncio.create_task(controller.work()),
-            asyncio.create_task(operate(made, controller, stop)),
+            asyncio.create_task(operate(made, controller, stop, end_kopf=stop)),
         ]
         try:
             yield Running(controller, metrics, cluster.namespace, tasks)

@@ -33,6 +33,7 @@ from tests.controller.conftest import Clusters
 INTERVAL = {**ON, "crsc.io/checkpoint-interval": "1h"}
 # The template, the Service, the Secret, the Checkpoint and its status.
 WRITES_MAX = 6
+LEASE = "interceptor-controller"
 
 
 class Killer:
@@ -218,7 +219,9 @@ async def test_one_controller_at_a_time(cluster: Cluster) -> None:
     now_s = [0.0]
     api = Api(lambda: cluster.controller_info, Metrics())
     try:
-        first, second = (Lease(api, cluster.namespace, name, clock=lambda: now_s[0]) for name in ("first", "second"))
+        first, second = (
+            Lease(api, cluster.namespace, LEASE, name, clock=lambda: now_s[0]) for name in ("first", "second")
+        )
         assert await first._try()
         assert not await second._try()
         now_s[0] += 10
@@ -228,7 +231,7 @@ async def test_one_controller_at_a_time(cluster: Cluster) -> None:
         now_s[0] += 16
         assert await second._try()
         assert not await first._try()
-        lease = await cluster.get("Lease", "interceptor-controller")
+        lease = await cluster.get("Lease", LEASE)
         assert lease is not None
         assert (lease["spec"]["holderIdentity"], lease["spec"]["leaseTransitions"]) == ("second", 2)
     finally:
@@ -239,11 +242,11 @@ async def test_who_loses_the_lease_ends(cluster: Cluster, monkeypatch: pytest.Mo
     monkeypatch.setattr("controller.lease.RENEW_S", 0.01)
     api = Api(lambda: cluster.controller_info, Metrics())
     try:
-        lease = Lease(api, cluster.namespace, "first")
+        lease = Lease(api, cluster.namespace, LEASE, "first")
         await lease.acquire()
         await cluster.patch(
             "Lease",
-            "interceptor-controller",
+            LEASE,
             {"spec": {"holderIdentity": "second", "renewTime": "2000-01-01T00:00:00.000000Z"}},
         )
         with pytest.raises(LeaseLostError, match="another controller"):

@@ -13,8 +13,9 @@ from controller.events import Events
 from controller.lease import Lease, LeaseLostError
 from controller.metrics import Metrics
 from controller.queue import WORKERS_OTHERWISE, Key, WorkQueue
+from controller.service import selects
 from controller.template import injected_facts, with_sidecar
-from controller.view import View
+from controller.view import View, index_entries
 from controller.workload import derived_name
 from tests.controller.cluster import template
 from tests.controller.test_decisions import ADDED, Wanted
@@ -25,13 +26,23 @@ NAMED = ("Deployment", "shop-1", "shop")
 
 
 def seen(uid: str, version: str = "1") -> dict[str, Any]:
-    return {"metadata": {"namespace": "shop-1", "name": "shop", "uid": uid, "resourceVersion": version}}
+    metadata = {"namespace": "shop-1", "name": "shop", "uid": uid, "resourceVersion": version}
+    return {"metadata": metadata, "spec": {"template": {"metadata": {"labels": {"app": "shop"}}}}}
 
 
 def view_of(*objects: dict[str, Any]) -> View:
     view = View()
-    view.indices = {"Deployment": {("shop-1", "shop"): objects, "shop-1": objects}}
+    view.indices = {"Deployment": indexed("Deployment", *objects), "StatefulSet": {}}
     return view
+
+
+def indexed(kind: str, *objects: dict[str, Any]) -> dict[Any, list[Any]]:
+    """What kopf keeps of them."""
+    index: dict[Any, list[Any]] = {}
+    for each in objects:
+        for key, value in index_entries(kind, each).items():
+            index.setdefault(key, []).append(value)
+    return index
 
 
 def test_an_answer_that_kopf_is_ahead_of_is_not_taken() -> None:
@@ -46,8 +57,8 @@ def test_an_answer_that_kopf_is_ahead_of_is_not_taken() -> None:
 
 
 def test_an_answer_stands_until_kopf_has_seen_it() -> None:
-    before = seen("a", "1")
-    view = view_of(before)
+    view = view_of(seen("a", "1"))
+    before = view.seen(*NAMED)
     view.note("Deployment", before, seen("a", "2"))
     found = view.get(*NAMED)
     assert found is not None
@@ -57,12 +68,51 @@ def test_an_answer_stands_until_kopf_has_seen_it() -> None:
 def test_of_two_of_a_name_the_later_one_is_there() -> None:
     """Deleted and made again while nobody watched: kopf keeps both."""
     view = view_of(seen("old"), seen("new"))
+    front = {"metadata": {"namespace": "shop-1", "name": "front"}, "spec": {"selector": {"app": "shop"}}}
     for _ in range(2):
-        assert [each["metadata"]["uid"] for each in view.all("Deployment", "shop-1")] == ["new"]
+        assert [each["metadata"]["uid"] for each in view.selected(front)] == ["new"]
         view.forget_vanished("Deployment", {"old"})
     view.forget_vanished("Deployment", {"old", "new"})
     assert view.get(*NAMED) is None
-    assert list(view.all("Deployment", "shop-1")) == []
+    assert list(view.selected(front)) == []
+
+
+def test_who_belongs_together_is_found_without_looking_at_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a thousand in a namespace, looking at all for each kept the Lease from being renewed."""
+    looked_at: list[Any] = []
+
+    def counted(service: dict[str, Any], labelled: dict[str, Any]) -> bool:
+        looked_at.append(service)
+        return selects(service, labelled)
+
+    monkeypatch.setattr("controller.view.selects", counted)
+    metadata = [{"namespace": "shop-1", "name": f"shop-{number}"} for number in range(100)]
+    # The first label is all of theirs, as with a chart's.
+    labels = [{"app": "shop", "instance": each["name"]} for each in metadata]
+    workloads = [
+        {"metadata": each, "spec": {"template": {"metadata": {"labels": label}}}}
+        for each, label in zip(metadata, labels, strict=True)
+    ]
+    services = [{"metadata": each, "spec": {"selector": label}} for each, label in zip(metadata, labels, strict=True)]
+    pods = [{"metadata": {**each, "labels": label}} for each, label in zip(metadata, labels, strict=True)]
+    view = View()
+    view.indices = {
+        "Deployment": indexed("Deployment", *workloads), "StatefulSet": {}, "Service": indexed("Service", *services),
+        "Pod": indexed("Pod", *pods),
+    }  # fmt: skip
+    found = view.selecting("shop-1", workloads[7]["spec"]["template"])
+    assert [each["metadata"]["name"] for each in found] == ["shop-7"]
+    assert [each["metadata"]["name"] for each in view.selected(services[8])] == ["shop-8"]
+    assert [each["metadata"]["name"] for each in view.selected_pods(services[9])] == ["shop-9"]
+    assert len(looked_at) == 2
+
+
+def test_a_service_without_a_selector_is_in_front_of_nothing() -> None:
+    view = view_of(seen("a"))
+    for spec in ({}, {"selector": None}, {"selector": {}}):
+        service = {"metadata": {"namespace": "shop-1", "name": "front"}, "spec": spec}
+        assert list(view.selected(service)) == []
+        assert list(index_entries("Service", service)) == [("shop-1", "front")]
 
 
 async def test_pods_that_do_not_answer_keep_no_workload_waiting() -> None:
@@ -119,7 +169,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_server_that_does_not_answer_ends_who_holds_the_lease() -> None:
     """Before another one may take it: a request that hangs is no reason to go on."""
     leases = Leases()
-    lease = Lease(leases, "shop", "first", lease_s=1)  # type: ignore[arg-type]
+    lease = Lease(leases, "shop", "lease", "first", lease_s=1)  # type: ignore[arg-type]
     await lease.acquire()
     leases.silent = True
     with pytest.raises(LeaseLostError, match="in time"):
@@ -130,7 +180,7 @@ async def test_a_server_that_does_not_answer_ends_who_holds_the_lease() -> None:
 async def test_a_conflict_is_no_loss_of_the_lease() -> None:
     """Somebody has labelled it between reading and writing."""
     leases = Leases()
-    lease = Lease(leases, "shop", "first")  # type: ignore[arg-type]
+    lease = Lease(leases, "shop", "lease", "first")  # type: ignore[arg-type]
     await lease.acquire()
     leases.failures = [ApiError(409, "the object has been modified")]
     await lease._renew_once()
@@ -140,7 +190,7 @@ async def test_a_conflict_is_no_loss_of_the_lease() -> None:
 
 async def test_a_lease_given_back_is_free_at_once() -> None:
     leases = Leases()
-    first, second = (Lease(leases, "shop", name) for name in ("first", "second"))  # type: ignore[arg-type]
+    first, second = (Lease(leases, "shop", "lease", name) for name in ("first", "second"))  # type: ignore[arg-type]
     assert await first._try()
     assert not await second._try()
     await second.release()
