@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import deque
 from collections.abc import Sequence
 from time import monotonic
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 import xxhash
 
 from interceptor.delivery import Delivery
+from interceptor.spare_descriptor import SpareDescriptor
 from interceptor.wire.answer import Answer, AnswerReader, Framing
 from interceptor.wire.errors import AnswerError
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 _content_digest = xxhash.xxh3_64_intdigest
 _LENGTH = Framing.LENGTH
-
-READ_BYTES_MAX = 256 * 1024
 
 
 class LaneConnection(asyncio.Protocol):
@@ -41,8 +39,6 @@ class LaneConnection(asyncio.Protocol):
         self._digest = xxhash.xxh3_64()
         self._paused = False
         self._used_s = monotonic()
-        # The same connection under another descriptor, which outlives the transport's; none where it is encrypted.
-        self._spare_fd = -1
 
     def stale(self) -> bool:
         """Whether it has been idle for so long that the target may be about to close it."""
@@ -84,9 +80,7 @@ class LaneConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        connected = transport.get_extra_info("socket")
-        if connected is not None and transport.get_extra_info("sslcontext") is None:
-            self._spare_fd = os.dup(connected.fileno())
+        self._spare = SpareDescriptor(transport)
 
     def data_received(self, data: bytes) -> None:
         self._lane.counters.now_s = monotonic()
@@ -106,24 +100,12 @@ class LaneConnection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._spare_fd >= 0:
-            if exc is not None and self.in_flight:
-                self._read_the_rest()
-            os.close(self._spare_fd)
+        if exc is not None:
+            for data in self._spare.read():
+                if self.lost_reason is None:
+                    self.data_received(data)
+        self._spare.close()
         self._lose(f"the target closed the connection{f': {exc}' if exc else ''}")
-
-    def _read_the_rest(self) -> None:
-        """Take what had come before the connection broke.
-
-        A target that closes while more is on its way to it resets the connection (RFC 9112 §9.6), and then it is our
-        write that fails, often before its last answer was read; the transport forgets that one.
-        """
-        try:
-            while self.lost_reason is None and (data := os.read(self._spare_fd, READ_BYTES_MAX)):
-                self.data_received(data)
-        except OSError:
-            # Nothing is left: EAGAIN, or the reset itself.
-            return
 
     # --- answers
 

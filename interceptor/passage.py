@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from interceptor.answer_stream import AnswerStream
 from interceptor.passed_exchange import ATTEMPTS_MAX, PassedExchange
 from interceptor.routing import Route
+from interceptor.spare_descriptor import SpareDescriptor
 from interceptor.wire.answer import Answer, AnswerReader, Framing
 from interceptor.wire.errors import AnswerError
 
@@ -41,6 +42,8 @@ class Passage(asyncio.Protocol):
         # The target said that it has ended: by FIN, with TLS by its closure alert (uvloop tells of nothing else).
         self._eof = False
         self.tunnelled = False
+        # While there is content of a request to send, which the target may refuse unread.
+        self._spare: SpareDescriptor | None = None
 
     @property
     def usable(self) -> bool:
@@ -64,8 +67,11 @@ class Passage(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send content of the request, or bytes of the tunnel."""
-        if not self._transport.is_closing():
-            self._transport.write(data)
+        if self._transport.is_closing():
+            return
+        if self._spare is None and not self.tunnelled:
+            self._spare = SpareDescriptor(self._transport)
+        self._transport.write(data)
 
     def write_eof(self) -> None:
         """End our sending side: the client has ended its own."""
@@ -136,6 +142,11 @@ class Passage(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._passages.forget(self)
+        if self._spare is not None:
+            if exc is not None:
+                for data in self._spare.read():
+                    self.data_received(data)
+            self._spare.close()
         self._ended = True
         if not self._gated:
             self._finish_lost()
