@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from controller.names import WORKLOADS
+from controller.names import INJECTED, WORKLOADS
 from controller.service import selects
 from controller.template import injected_facts
 
@@ -54,7 +54,7 @@ class ByOwner(NamedTuple):
 def index_entries(kind: str, body: Mapping[str, Any]) -> dict[Any, Any]:
     """Return under what an object is to be found."""
     namespace, name = str(body["metadata"].get("namespace")), str(body["metadata"]["name"])
-    entries: dict[Any, Any] = {ByName(namespace, name): dict(body)}
+    entries: dict[Any, Any] = {ByName(namespace, name): _kept(kind, body)}
     if kind == "Service" and (selector := _selector(body)):
         entries[BySelector(namespace, selector)] = name
         entries[SelectorsOf(namespace)] = tuple(label for label, _ in selector)
@@ -63,6 +63,19 @@ def index_entries(kind: str, body: Mapping[str, Any]) -> dict[Any, Any]:
         entries |= {ByLabel(namespace, label, value): name for label, value in labels.items()}
     owner = _owner(kind, body)
     return entries if owner is None else {**entries, ByOwner(namespace, owner): name}
+
+
+def _kept(kind: str, body: Mapping[str, Any]) -> Object:
+    """Return what is looked at: of all Pods of a cluster the status and a few names are enough, and fit into memory."""
+    kept = {field: value for field, value in body.items() if kind != "Pod" or field not in ("spec", "metadata")}
+    dropped = ("managedFields", "annotations") if kind == "Pod" else ("managedFields",)
+    kept["metadata"] = {field: value for field, value in body["metadata"].items() if field not in dropped}
+    if kind == "Pod":
+        annotations = body["metadata"].get("annotations") or {}
+        kept["metadata"]["annotations"] = {name: value for name, value in annotations.items() if name == INJECTED}
+        if not kept["metadata"]["annotations"]:
+            kept["status"] = {"phase": (body.get("status") or {}).get("phase")}
+    return kept
 
 
 def _selector(service: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -24,6 +24,8 @@ Object = dict[str, Any]
 
 KEY = b"a key of sixteen bytes and more"
 IMAGE = "registry.example/interceptor:1"
+# The chart's, for a release called demo.
+LEASE = "demo-interceptor"
 PATHS = {
     "Deployment": "/apis/apps/v1/namespaces/{}/deployments", "StatefulSet": "/apis/apps/v1/namespaces/{}/statefulsets",
     "Service": "/api/v1/namespaces/{}/services", "Pod": "/api/v1/namespaces/{}/pods",

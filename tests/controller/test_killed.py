@@ -20,6 +20,7 @@ from controller.metrics import Metrics
 from controller.workload import admin_token, token_digest
 from tests.controller.cluster import (
     KEY,
+    LEASE,
     ON,
     Cluster,
     Running,
@@ -33,7 +34,6 @@ from tests.controller.conftest import Clusters
 INTERVAL = {**ON, "crsc.io/checkpoint-interval": "1h"}
 # The template, the Service, the Secret, the Checkpoint and its status.
 WRITES_MAX = 6
-LEASE = "interceptor-controller"
 
 
 class Killer:

@@ -16,10 +16,8 @@ from controller.config import Config
 from controller.errors import AdminError, ApiError
 from controller.lease import Lease, LeaseLostError
 from controller.metrics import Metrics
-from tests.controller.cluster import IMAGE, KEY, ON, Cluster, deployment, service, until
+from tests.controller.cluster import IMAGE, KEY, LEASE, ON, Cluster, deployment, service, until
 from tests.controller.test_process import end, end_by_itself, kubeconfig, start
-
-LEASE = "interceptor-controller"
 
 
 class Clock:
@@ -135,7 +133,8 @@ async def test_two_processes_take_turns(cluster: Cluster, tmp_path: Path) -> Non
     async def controlling() -> asyncio.subprocess.Process:
         return await start(
             "controller.main", "--sidecar-image=i", f"--key-file={tmp_path / 'key'}", "--metrics=127.0.0.1:0",
-            f"--namespace={cluster.namespace}", f"--lease-namespace={cluster.namespace}", KUBECONFIG=str(config),
+            f"--namespace={cluster.namespace}", f"--lease-namespace={cluster.namespace}", f"--lease-name={LEASE}",
+            KUBECONFIG=str(config),
         )  # fmt: skip
 
     async def holder() -> str:

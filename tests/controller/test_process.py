@@ -15,7 +15,7 @@ import yaml
 
 from bench.processes import free_port
 from controller.workload import admin_token
-from tests.controller.cluster import KEY, Cluster, until
+from tests.controller.cluster import KEY, LEASE, Cluster, until
 from tests.controller.test_pods import OWNER, create_pod, dead, serving
 
 PYTHON = sys.executable
@@ -64,7 +64,7 @@ async def test_the_controller_and_the_interceptor_as_processes(cluster: Cluster,
     )  # fmt: skip
     controller = await start(
         "controller.main", "--sidecar-image=i", f"--key-file={tmp_path / 'key'}", "--metrics=127.0.0.1:0",
-        f"--namespace={cluster.namespace}", f"--lease-namespace={cluster.namespace}",
+        f"--namespace={cluster.namespace}", f"--lease-namespace={cluster.namespace}", f"--lease-name={LEASE}",
         KUBECONFIG=str(kubeconfig(tmp_path, cluster)),
     )  # fmt: skip
     try:
@@ -86,7 +86,7 @@ async def test_the_controller_and_the_interceptor_as_processes(cluster: Cluster,
         await until(active, 30)
         await create_pod(cluster, {**dead(), "podIP": address})
         await until(held, 30)
-        assert await cluster.get("Lease", "interceptor-controller") is not None
+        assert await cluster.get("Lease", LEASE) is not None
         await cluster.set_status("Pod", "shop-1", {**serving(), "podIP": address})
         await until(active, 30)
         await cluster.said("Reprojected", "shop-1")
