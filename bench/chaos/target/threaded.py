@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from bench.chaos.target.application import Application
@@ -55,6 +56,11 @@ class Server(ThreadingHTTPServer):
     allow_reuse_address = True
     request_queue_size = 1024
     daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A connection that an interceptor's death cuts is no defect; a traceback of anything else is to be seen."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 def run(port: int) -> None:
