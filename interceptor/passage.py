@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 GATED_BYTES_MAX = 256 * 1024
 
 
+def _protocols(field: bytes) -> set[bytes]:
+    """Return the names in an Upgrade field; their case does not count (RFC 9110 §7.8)."""
+    return {name.strip(b" \t") for name in field.lower().split(b",")} - {b""}
+
+
 class Passage(asyncio.Protocol):
     """A connection to the target that carries one exchange at a time."""
 
@@ -270,6 +275,10 @@ class Passage(asyncio.Protocol):
     def _switch(self, exchange: PassedExchange, answer: Answer) -> None:
         if exchange.route is not Route.UPGRADE or exchange.client is None:
             raise AnswerError("101 to a request that asked for no upgrade (RFC 9110 §15.2.2)")
+        taken = _protocols(answer.upgrade)
+        if not taken or not taken <= _protocols(exchange.request.upgrade or b""):
+            # Client and target would go on in two protocols.
+            raise AnswerError("101 to a protocol that was not asked for (RFC 9110 §7.8)")
         client = exchange.client
         self.tunnelled = exchange.tunnelled = True
         client.write(b"%bConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % (answer.head[:-2], answer.upgrade))

@@ -154,6 +154,27 @@ def test_another_protocol(scripted: StartScripted, start_interceptor: StartInter
         assert wire.rest() == b"welcome early later bye"
 
 
+@pytest.mark.parametrize(
+    "upgrade", [b"", b"Upgrade: \r\n", b"Upgrade: Tcp/2\r\n", b"Upgrade: Tcp/1\r\nUpgrade: h2c\r\n"]
+)
+def test_101_to_a_protocol_that_was_not_asked_for_is_refused(
+    scripted: StartScripted, start_interceptor: StartInterceptor, upgrade: bytes
+) -> None:
+    """RFC 9110 §7.8: a server switches to nothing that was not offered, and says to what it does."""
+
+    def script(connection: Connection) -> None:
+        connection.head()
+        connection.send(b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\n%b\r\nsecret" % upgrade)
+        connection.receive()
+
+    interceptor = start_interceptor(scripted(script))
+    with Wire(interceptor) as wire:
+        answer = wire.ask(UPGRADE % b"Tcp/1, Tcp/3")
+        assert answer.status == 502
+        assert b"secret" not in answer.content
+        assert b"RFC 9110 \\u00a77.8" in answer.content
+
+
 def test_an_upgrade_that_is_not_taken_up(scripted: StartScripted, start_interceptor: StartInterceptor) -> None:
     answers = [
         b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: Tcp/2\r\nConnection: Upgrade\r\nContent-Length: 2\r\n\r\nno",
