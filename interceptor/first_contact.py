@@ -53,6 +53,7 @@ class FirstContact:
         if journal.last_version == 0:
             self._note_older_target()
         if journal.last_version == 0 or self._is_the_one_in_step():
+            self._standing.recall_doubt()
             uncertain = await find_uncertain(journal, self._in_flight_events_max)
             if uncertain is None and journal.may_have_lost_delivered_events:
                 window = self._in_flight_events_max

@@ -9,6 +9,7 @@ from time import time
 from interceptor.counters import Counters
 from interceptor.delivery import Delivery
 from interceptor.journal import Journal
+from storage_backends.backend import Fact
 
 STORED_AFTER_S = 0.25
 
@@ -44,7 +45,10 @@ class Standing:
         self.incarnations += 1
         self.since_s = time()
         is_another = journal.facts.get("incarnation") != self.identity
-        known = {"clean_stop": None, "projecting": None, "serving": self.serving, "incarnation": self.identity}
+        known: dict[str, Fact] = {
+            "clean_stop": None, "projecting": None, "serving": self.serving, "incarnation": self.identity,
+            "uncertain": self._doubt_as_fact(),
+        }  # fmt: skip
         if any(journal.facts.get(name) != value for name, value in known.items()):
             journal.facts.update(known)
             if self.dies_with_us:
@@ -70,6 +74,20 @@ class Standing:
         """It is not known whether the incarnation has applied the events from `low` to `high`."""
         self.uncertain = (min(low, self.uncertain[0]), max(high, self.uncertain[1])) if self.uncertain else (low, high)
         self._counters.uncertain += events
+        self._journal.store_fact("uncertain", self._doubt_as_fact())
+
+    def recall_doubt(self) -> None:
+        """This incarnation was there before our start: what was in doubt of it then still is, however we stopped."""
+        fact = self._journal.facts.get("uncertain")
+        if isinstance(fact, dict) and fact.get("incarnation") == self.identity:
+            low, high = fact.get("low"), fact.get("high")
+            if isinstance(low, int) and isinstance(high, int):
+                self.uncertain = (low, high)
+
+    def _doubt_as_fact(self) -> Fact:
+        if self.uncertain is None:
+            return None
+        return {"incarnation": self.identity, "low": self.uncertain[0], "high": self.uncertain[1]}
 
 
 def versions_of(deliveries: Sequence[Delivery]) -> list[int]:

@@ -21,6 +21,23 @@ def known(events: int, *, unanswered: int = 0, clean: bool = False) -> FakeBacke
     return backend
 
 
+async def test_a_doubt_lasts_as_long_as_the_incarnation_over_our_own_orderly_restarts() -> None:
+    """Rules 4 and 8: a clean stop of ours does not tell what the target had missed before it."""
+    backend = known(5, unanswered=2)
+    async with recovering(backend=backend) as rig:
+        await rig.active()
+        assert rig.recovery.standing.uncertain == (4, 5)
+    backend.facts["clean_stop"] = 5
+    async with recovering(backend=backend) as rig:
+        await rig.active()
+        assert rig.recovery.standing.uncertain == (4, 5)
+    backend.facts["clean_stop"] = 5
+    async with recovering(backend=backend, detector=FakeDetector("life-2")) as rig:
+        await rig.active()
+        assert rig.recovery.standing.uncertain is None
+    assert backend.facts["uncertain"] is None
+
+
 async def test_an_empty_log_has_nothing_to_project() -> None:
     async with recovering() as rig:
         await rig.active()
