@@ -15,6 +15,8 @@ CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 60.0
 # Giving a checkpoint back and replaying a long log, or taking and storing a checkpoint.
 LONG_TIMEOUT_S = 3600.0
+# What is looked at of `GET /state`.
+STATE = frozenset({"state", "holds", "problem", "target", "last_recovery", "last_checkpoint", "checkpoints"})
 
 
 class Admin:
@@ -31,7 +33,7 @@ class Admin:
 
     async def state(self) -> dict[str, Any]:
         """Return what `GET /state` shows."""
-        return dict(await self._ask("GET", "/state", ANSWER_TIMEOUT_S))
+        return self._a_state("GET", await self._ask("GET", "/state", ANSWER_TIMEOUT_S))
 
     async def hold(self, by: str) -> None:
         """Return once nothing is in flight."""
@@ -39,7 +41,7 @@ class Admin:
 
     async def let_pass(self, by: str) -> dict[str, Any]:
         """Take back that hold; returns the state."""
-        return dict(await self._ask("POST", "/state", ANSWER_TIMEOUT_S, state="Active", by=by))
+        return self._a_state("POST", await self._ask("POST", "/state", ANSWER_TIMEOUT_S, state="Active", by=by))
 
     async def reproject(self, first_version: int | None) -> dict[str, Any]:
         """Return once the target is in step."""
@@ -57,6 +59,14 @@ class Admin:
     async def remove_checkpoint(self, checkpoint_id: str) -> None:
         """Remove one from the catalogue."""
         await self._ask("DELETE", "/checkpoint", LONG_TIMEOUT_S, id=checkpoint_id)
+
+    def _a_state(self, method: str, found: Any) -> dict[str, Any]:
+        if not isinstance(found, dict) or not found.keys() >= STATE:
+            raise AdminError(
+                200, f"{method} /state of the sidecar at {self._url}: no state. Is it a sidecar of this version, or "
+                "does the application listen on that port?",
+            )  # fmt: skip
+        return found
 
     async def _ask(self, method: str, path: str, timeout_s: float, **query: str) -> Any:
         if method != "GET" and not self._may_write():

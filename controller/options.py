@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
@@ -51,6 +52,8 @@ def _flag(name: str, text: str) -> list[str]:
 def _check_value(option: dict[str, Any], value: str) -> None:
     if option["kind"] == "choice" and value not in option["choices"]:
         raise ValueError(f"{value!r}: expected {' or '.join(option['choices'])}")
+    if "form" in option and not re.fullmatch(option["form"], value):
+        raise ValueError(f"{value[:80]!r}: expected {option['expected']}")
     if option["kind"] in ("integer", "number"):
         try:
             number = int(value) if option["kind"] == "integer" else float(value)

@@ -11,6 +11,13 @@ import click
 
 from interceptor.cli.run import run_command
 
+# The form of texts that have one; what is said where a value has another.
+FORMS = {
+    "order": ("total|arrival|key:(header|cookie|path):.+", "total, arrival or key:path:/rooms/{key}/*"),
+    "bypass": (r"[^:\s]+:[*/]\S*", "METHOD:GLOB, such as GET:/events/*"),
+    "retain": ("all|checkpoints:[0-9]+|time:[0-9]+[smhd]", "all, checkpoints:3 or time:7d"),
+}
+
 
 def option_table() -> dict[str, dict[str, object]]:
     """Return for each option its kind (flag, integer, number, choice, file or text) and what bounds it."""
@@ -31,6 +38,9 @@ def _described(option: click.Option) -> dict[str, object]:
         return {**described, "kind": name, "min": kind.min, "above_min": kind.min_open}
     if isinstance(kind, click.Choice):
         return {**described, "kind": "choice", "choices": list(kind.choices)}
+    if option.name in FORMS:
+        form, expected = FORMS[option.name]
+        described |= {"form": form, "expected": expected}
     return {**described, "kind": "file" if isinstance(kind, click.Path) else "text"}
 
 

@@ -23,6 +23,9 @@ from controller.service import pointed_at_sidecar, pointed_back, published, sele
 from controller.template import named_ports, with_sidecar, without_sidecar
 from controller.workload import check_replicas, rolled_out
 from interceptor.cli.option_table import option_table as options_of_the_command
+from interceptor.order import Order
+from interceptor.retention import Retention
+from interceptor.routing import parse_route
 from tests.controller.cluster import ON, service, template
 
 ADDED = {"image": "i:1", "token_secret": "s", "token_digest": "t", "owner": "Deployment/shop"}
@@ -60,6 +63,33 @@ def test_any_annotation_is_read_or_refused_by_name(annotations: dict[str, str]) 
     else:
         assert wanted is not None
         assert not any(argument.startswith(("--admin", "--listen=", "--target=")) for argument in wanted.arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("order", "key:nothing"), ("order", "sorted"), ("bypass", "GET"), ("bypass", "GET:/a /b"), ("retain", "often")],
+)
+def test_what_the_sidecar_would_not_start_with_is_refused_before(name: str, value: str) -> None:
+    """And said by an Event, instead of by a container that ends again and again."""
+    with pytest.raises(RefusedError, match=f"crsc.io/{name}.*expected"):
+        read_wanted({**ON, f"crsc.io/{name}": value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("order", "total"), ("order", "arrival"), ("order", "key:header:X-Room"), ("order", "key:cookie:sid"),
+        ("order", "key:path:/rooms/{key}/*"), ("bypass", "GET:/events/* *:/stream"), ("retain", "all"),
+        ("retain", "checkpoints:3"), ("retain", "time:36h"), ("retain", "time:7d"),
+    ],
+)  # fmt: skip
+def test_what_the_sidecar_reads_is_taken(name: str, value: str) -> None:
+    read = {
+        "order": Order.parse, "retain": Retention.parse,
+        "bypass": lambda text: [parse_route("--bypass", each) for each in text.split()],
+    }  # fmt: skip
+    assert read[name](value)
+    assert read_wanted({**ON, f"crsc.io/{name}": value})
 
 
 def test_a_password_in_the_log_annotation_is_refused() -> None:

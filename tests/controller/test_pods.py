@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from controller.workload import admin_token
 from interceptor.control import Control
@@ -140,6 +142,24 @@ async def test_a_token_that_is_refused_is_said(cluster: Cluster) -> None:
         assert "delete the Pod" in await cluster.message("AdminRefusedToken")
         assert controller.sample("admin_requests_total", endpoint="/state", status="401") >= 1
         assert sidecar.ambassador.hold.causes == set()
+
+
+@pytest.mark.parametrize("said", ["{}", "[]", '{"state": "Active"}', "null"])
+async def test_what_is_no_state_is_said_and_no_error_of_ours(
+    cluster: Cluster, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rule 8: something else listens there, or a sidecar of another version."""
+    app = web.Application()
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text=said, content_type="application/json")
+
+    app.router.add_get("/state", answer)
+    async with TestServer(app) as server:
+        await create_pod(cluster, serving())
+        async with controlling(cluster, admin_url=lambda pod: str(server.make_url("")).rstrip("/")):
+            await cluster.said("AdminRefused", "shop-1")
+    assert "Traceback" not in caplog.text
 
 
 async def test_a_sidecar_out_of_reach_is_tried_again_until_its_pod_is_gone(cluster: Cluster) -> None:
