@@ -1,9 +1,10 @@
 """A lane: one ordered, pipelined connection to the target at a time.
 
 Order is guaranteed by TCP and by HTTP/1.1 itself (RFC 9112 §9.3.2): what is delivered leaves in one write, and answers
-come back in the same order.  A target that closes after each answer is served one event at a time: nothing behind an
-answer with `Connection: close` was processed (RFC 9112 §9.6), so it may be sent again.  Any other loss with something
-unanswered is for the lane's owner to judge.
+come back in the same order.  Nothing behind an answer with `Connection: close` was processed (RFC 9112 §9.6), so it may
+be sent again, on another connection.  A target that closes after the same number of answers twice in a row gets no more
+than that many events on a connection: closing on unread requests it would reset, which may cost the answers on their
+way.  Any other loss with something unanswered is for the lane's owner to judge.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from interceptor.limits import Limits
 from interceptor.message import plain
 from interceptor.tasks import TaskGroup
 
-SERIAL_AFTER = 2
+# After a living target has closed on several events a lane sends so many one at a time; four times as many each time.
+CAREFUL_EVENTS = 10_000
+CAREFUL_EVENTS_MAX = 10_000_000
 # Before another attempt to connect to a target that is known to live.
 RECONNECT_S = 0.05
 
@@ -48,8 +51,6 @@ class Lane:
         self.limits = limits
         self.counters = counters
         self.written = written
-        # The target closes after each answer: one event at a time.
-        self.serial = False
         # How many events may be under way at once: 1 while the culprit of repeated deaths is looked for.
         self.window_events: int | None = None
         # The connection was lost, and the owner has not judged that yet: nothing is sent.
@@ -65,8 +66,17 @@ class Lane:
         self._queue: deque[Delivery] = deque()
         self._connection: LaneConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self._single_answers = 0
+        # After how many answers the target closes a connection, once that is known; after how many it did last time.
+        self._budget_events: int | None = None
+        self._last_budget_events = 0
+        self._careful_events = 0
+        self._next_careful_events = CAREFUL_EVENTS
         self._tasks = TaskGroup("lane")
+
+    @property
+    def serial(self) -> bool:
+        """Whether one event at a time is under way because of how the target closes connections."""
+        return self._budget_events == 1 or self._careful_events > 0
 
     @property
     def pending(self) -> int:
@@ -103,7 +113,7 @@ class Lane:
     def send(self, deliveries: Sequence[Delivery]) -> None:
         """Deliver, behind everything that was handed over before."""
         connection = self._connection
-        if connection is None or self._queue or self.serial or self.window_events is not None or connection.stale():
+        if connection is None or self._queue or self._is_bounded or connection.stale():
             self._queue.extend(deliveries)
             if connection is not None:
                 # Somebody waits behind the answer that a slow client reads (see LaneConnection.send).
@@ -121,15 +131,33 @@ class Lane:
             if self._queue:
                 self.connect()
             return
-        room = 1 if self.serial else self.window_events
-        if room is None:
+        if self._is_bounded:
+            batch = [self._queue.popleft() for _ in range(min(self._room(connection), len(self._queue)))]
+            self._careful_events = max(0, self._careful_events - len(batch))
+        else:
             batch = list(self._queue)
             self._queue.clear()
-        else:
-            room -= len(connection.in_flight)
-            batch = [self._queue.popleft() for _ in range(min(room, len(self._queue)))]
         if batch:
             connection.send(batch)
+
+    @property
+    def _is_bounded(self) -> bool:
+        return self.window_events is not None or self._budget_events is not None or self._careful_events > 0
+
+    def _room(self, connection: LaneConnection) -> int:
+        """How many events more may be under way on this connection, of which there is a bound."""
+        under_way = len(connection.in_flight)
+        if self._budget_events is not None and connection.sent >= self._budget_events and not under_way:
+            # It did not close this time.
+            self._budget_events = None
+        room = len(self._queue)
+        if self._careful_events > 0:
+            room = min(room, 1 - under_way)
+        if self.window_events is not None:
+            room = min(room, self.window_events - under_way)
+        if self._budget_events is not None:
+            room = min(room, self._budget_events - connection.sent)
+        return max(0, room)
 
     def connect(self) -> None:
         """Open a connection (a new one, where one is open)."""
@@ -150,8 +178,8 @@ class Lane:
             self._connecting = None
         unanswered = [*self.take_back_sent(), *self._queue]
         self._queue.clear()
-        self.serial = False
-        self._single_answers = 0
+        self._budget_events = None
+        self._last_budget_events = 0
         return unanswered
 
     def take_back_sent(self) -> list[Delivery]:
@@ -161,6 +189,18 @@ class Lane:
         if self._connection is not None:
             sent.extend(self._connection.give_back())
             self._drop_connection()
+        return sent
+
+    def take_back_lost(self) -> list[Delivery]:
+        """Return what was sent and not answered on a connection that a living target has closed.
+
+        If that was more than one event, they go one at a time for a while (see CAREFUL_EVENTS): then there is nothing
+        unread on which it could close.
+        """
+        sent = self.take_back_sent()
+        if len(sent) > 1:
+            self._careful_events = self._next_careful_events
+            self._next_careful_events = min(4 * self._next_careful_events, CAREFUL_EVENTS_MAX)
         return sent
 
     def refuse_overdue(self, arrived_before_s: float) -> None:
@@ -235,9 +275,10 @@ class Lane:
         """The target said that it reads no more: what was behind the last answer goes on a new connection."""
         unprocessed = connection.give_back()
         self.counters.resent += len(unprocessed)
-        # One answer a connection, twice in a row, is a habit; once may be the last of a server's keep-alive budget.
-        self._single_answers = self._single_answers + 1 if connection.answered == 1 else 0
-        self.serial = self.serial or self._single_answers >= SERIAL_AFTER
+        # The same number twice in a row is a habit: a server's keep-alive budget.
+        is_habit = connection.answered == self._last_budget_events
+        self._budget_events = connection.answered if is_habit else None
+        self._last_budget_events = connection.answered
         self._queue.extendleft(reversed(unprocessed))
         self._drop_connection()
         if self._queue:

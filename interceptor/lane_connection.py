@@ -30,6 +30,7 @@ class LaneConnection(asyncio.Protocol):
         self._reader = AnswerReader(lane.limits.answer_head_bytes_max)
         self._whole_max = lane.limits.answer_whole_bytes_max
         self.in_flight: deque[Delivery] = deque()
+        self.sent = 0
         self.answered = 0
         self.lost_reason: str | None = None
         # The present answer, if its head is there and its content is not; and its running measures if it streams.
@@ -49,6 +50,7 @@ class LaneConnection(asyncio.Protocol):
     def send(self, deliveries: Sequence[Delivery]) -> None:
         """Write events, in order, in one piece."""
         self.in_flight.extend(deliveries)
+        self.sent += len(deliveries)
         self._transport.write(self._lane.written(deliveries))
         if self._paused:
             # Somebody waits behind the answer that a slow client reads: from here on it is spooled (design rule 6).

@@ -176,12 +176,13 @@ class Projector:
 
     def take_back_lost(self) -> list[Delivery]:
         """The incarnation lives and has closed connections: return what was sent on these and not answered."""
-        lost = [delivery for lane in self.lanes if lane.lost for delivery in lane.take_back_sent()]
+        lost = [delivery for lane in self.lanes if lane.lost for delivery in lane.take_back_lost()]
         return sorted(lost, key=_version)
 
     def take_back_sent(self) -> list[Delivery]:
         """Close every connection; return what was sent and not answered.  What was not sent stays."""
-        return sorted((delivery for lane in self.lanes for delivery in lane.take_back_sent()), key=_version)
+        lost = self.take_back_lost()
+        return sorted([*lost, *(delivery for lane in self.lanes for delivery in lane.take_back_sent())], key=_version)
 
     def forgives_idle_close(self, lane: Lane) -> bool:
         """Forget the loss of a lane that was idle, if others stand: the target lives.  Return whether that was so."""

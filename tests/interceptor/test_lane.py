@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from interceptor.lane import SERIAL_AFTER
-from tests.interceptor.fakes import ManualClock, ok
+from tests.interceptor.fakes import ManualClock, ok, turn
 from tests.interceptor.lanes import rig
 from tests.interceptor.target import Connection
 
@@ -73,7 +72,7 @@ async def test_a_target_that_closes_after_each_answer_is_served_one_at_a_time() 
         await lane.all_answered()
         assert lane.lane.serial
         assert len(target.connections) == 5
-        assert [data.count(b"\r\n\r\n") for data in seen[SERIAL_AFTER:]] == [1, 1, 1], "no pipelining once it is known"
+        assert [data.count(b"\r\n\r\n") for data in seen[2:]] == [1, 1, 1], "no pipelining once it is known"
         assert lane.counters.resent == 4 + 3
         assert lane.losses == []
 
@@ -96,6 +95,44 @@ async def test_a_close_that_was_announced_with_others_unanswered_resends_those_a
         assert target.asked == [["GET /1", "GET /2", "GET /3", "GET /4"], ["GET /3", "GET /4"]]
         assert not lane.lane.serial
         assert lane.counters.resent == 2
+        assert lane.losses == []
+
+
+async def test_a_target_that_closes_after_so_many_answers_gets_no_more_on_a_connection() -> None:
+    """RFC 9112 §9.6: closing on unread requests it would reset, and its last answers might be lost."""
+    got: list[int] = []
+
+    async def script(connection: Connection) -> None:
+        for left in (2, 1, 0):
+            (request,) = await connection.requests()
+            await turn(3)
+            connection.write(ok(request.split(" ")[1].encode(), *["Connection: close"] * (left == 0)))
+        got.append(3 + connection.reader._buffer.count(b"\r\n\r\n"))  # type: ignore[attr-defined]
+
+    async with rig(script) as (lane, target):
+        lane.send(14)
+        await lane.all_answered()
+        assert got[:4] == [14, 11, 3, 3]
+        assert len(target.connections) == 5
+        assert lane.counters.resent == 11 + 8
+        assert lane.losses == []
+
+
+async def test_a_budget_that_was_none_bounds_nothing() -> None:
+    async def script(connection: Connection) -> None:
+        while True:
+            (request,) = await connection.requests()
+            closes = connection.number < 3 and len(connection.asked) == 2
+            connection.write(ok(request.split(" ")[1].encode(), *["Connection: close"] * closes))
+            if closes:
+                return
+
+    async with rig(script) as (lane, target):
+        lane.send(9)
+        await lane.all_answered()
+        lane.send(3)
+        await lane.all_answered()
+        assert len(target.connections) == 3
         assert lane.losses == []
 
 

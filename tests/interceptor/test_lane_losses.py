@@ -85,7 +85,7 @@ async def test_take_back_returns_everything_in_order_and_forgets_that_the_target
 
     async with rig(script) as (lane, target):
         lane.lane.window_events = 2
-        lane.lane.serial = True
+        lane.lane._budget_events = 1
         lane.send(4)
         await until(lambda: target.asked == [["GET /1"]])
         assert lane.lane.oldest is lane.deliveries[0]
@@ -175,3 +175,46 @@ async def test_an_answer_that_came_before_the_reset_counts_though_our_write_fail
         await target_rig.all_answered()
         assert target_rig.losses == []
         assert target.asked[1] == ["GET /2", "GET /3", "GET /4"]
+
+
+async def test_after_a_living_target_closed_on_several_events_they_go_one_at_a_time_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """RFC 9112 §9.6: with nothing unread behind its answer a target that closes does not reset."""
+    monkeypatch.setattr("interceptor.lane.CAREFUL_EVENTS", 2)
+    alone: list[bool] = []
+
+    async def script(connection: Connection) -> None:
+        if connection.number in (1, 3):
+            await connection.requests(3)
+            return
+        for _ in range(3):
+            (request,) = await connection.requests()
+            await turn()
+            alone.append(not connection.reader._buffer)  # type: ignore[attr-defined]
+            connection.write(ok(request.split(" ")[1].encode()))
+        await connection.requests()
+
+    async with rig(script) as (lane, target):
+        for first, expected in ((1, [True, True, False]), (8, [True, True, True])):
+            alone.clear()
+            lane.send(3)
+            await lane.until(lambda: bool(lane.losses))
+            lane.losses.clear()
+            assert [delivery.event.version for delivery in lane.lane.take_back_lost()] == [first, first + 1, first + 2]
+            lane.send(4)
+            await lane.until(lambda first=first: lane.deliveries[first + 4].ended)
+            assert alone == expected
+            lane.lane.take_back_sent()
+        assert len(target.connections) == 4
+
+
+async def test_a_single_event_on_which_a_living_target_closes_changes_nothing() -> None:
+    async def script(connection: Connection) -> None:
+        await connection.requests()
+
+    async with rig(script) as (lane, _):
+        lane.send()
+        await lane.lost()
+        assert len(lane.lane.take_back_lost()) == 1
+        assert not lane.lane.serial
