@@ -116,6 +116,7 @@ class Ambassador:
                 on_lost=self._lane_lost,
                 confirm=lambda: self.recovery.confirm(),
                 ask=self.boot_id.ask if self.boot_id is not None else None,
+                is_watched=lambda: self.serving.is_known_alive,
                 written=written,
             )
             for _ in range(lane_count(settings.order, settings.lane_count()))

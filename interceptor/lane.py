@@ -19,6 +19,7 @@ from interceptor.delivery import Delivery
 from interceptor.lane_connection import LaneConnection
 from interceptor.limits import Limits
 from interceptor.message import plain
+from interceptor.target.acceptance import wait_until_accepted
 from interceptor.tasks import TaskGroup
 
 # After a living target has closed on several events a lane sends so many one at a time; four times as many each time.
@@ -32,7 +33,8 @@ class Lane:
     """Delivers in order.  `on_lost(lane, reason)` is called when the connection breaks, or can't be made.
 
     `confirm()` is asked for each new connection: is the incarnation still the one that this lane delivers to?  Where it
-    takes time to know, `ask()` is awaited before that; false: nobody tells.
+    takes time to know, `ask()` is awaited before that; false: nobody tells.  While `is_watched()`, nothing is sent on a
+    connection before the target has accepted it.
     `written(deliveries)` gives the bytes that leave.
     """
 
@@ -45,6 +47,7 @@ class Lane:
         on_lost: Callable[[Lane, str], None],
         confirm: Callable[[], bool],
         ask: Callable[[], Awaitable[bool]] | None = None,
+        is_watched: Callable[[], bool] = lambda: False,
         written: Callable[[Sequence[Delivery]], bytes] = plain,
     ) -> None:
         self.target = target
@@ -63,6 +66,7 @@ class Lane:
         self._on_lost = on_lost
         self._confirm = confirm
         self._ask = ask
+        self._is_watched = is_watched
         self._queue: deque[Delivery] = deque()
         self._connection: LaneConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
@@ -242,6 +246,8 @@ class Lane:
             self._connecting = None
             self._lose("a new connection was made, and nobody tells which incarnation it leads to")
             return
+        if self._is_watched():
+            await self._until_accepted(connection)
         self._connecting = None
         self.counters.lane_connections += 1
         self._connection = connection
@@ -254,6 +260,15 @@ class Lane:
         self.pump()
         if self.on_room is not None:
             self.on_room()
+
+    async def _until_accepted(self, connection: LaneConnection) -> None:
+        try:
+            accepted = await wait_until_accepted(connection.socket, self.limits.accept_wait_s)
+        except BaseException:
+            connection.close()
+            raise
+        if not accepted:
+            self.counters.limits_reached["accept_wait_s"] += 1
 
     async def _is_told(self, ask: Callable[[], Awaitable[bool]], connection: LaneConnection) -> bool:
         told = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import deque
 from collections.abc import Sequence
 from time import monotonic
@@ -40,6 +41,11 @@ class LaneConnection(asyncio.Protocol):
         self._digest = xxhash.xxh3_64()
         self._paused = False
         self._used_s = monotonic()
+
+    @property
+    def socket(self) -> socket.socket:
+        """The connection's socket, to ask about."""
+        return cast(socket.socket, self._transport.get_extra_info("socket"))
 
     def stale(self) -> bool:
         """Whether it has been idle for so long that the target may be about to close it."""

@@ -87,6 +87,9 @@ class Limits:
     )
     checkpoints_max: int = _limit(10, "checkpoints with state that are kept, pinned ones aside; then the oldest goes")
     restore_timeout_s: float = _seconds(60.0, "giving a checkpoint back; then the target is started anew without it")
+    accept_wait_s: float = _seconds(
+        1.0, "a seen process accepting an ordered connection before events are sent on it; then they are sent"
+    )
     commit_delay_us: int = _limit(
         1_000, "a sync waits for the clients just answered, with --durability strict; then it starts", least=0
     )

@@ -25,6 +25,7 @@ from tests.interceptor.fakes import FakeClient, FakePassages, ManualClock, get
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 BOTH_LOOPS = (
     "test_lane.py",
+    "test_lane_acceptance.py",
     "test_lane_losses.py",
     "test_lane_streams.py",
     "test_recovery.py",
