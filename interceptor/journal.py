@@ -185,8 +185,11 @@ class Journal:
             return
         try:
             self._append(self._outcomes)
+        except LogFailedError:
+            # Whoever needs to know has been told.
+            return
         except LogError:
-            if self.failure is None and self._outcomes_timer is None:
+            if self._outcomes_timer is None:
                 self._outcomes_timer = self._loop.call_later(RETRY_S, self._outcomes_due)
             return
         self._outcomes = []
