@@ -87,7 +87,7 @@ class Journal:
         self._never_waits = type(backend) is MemoryLog
         self._strict = durability is Durability.STRICT and not self._never_waits
         self._commit_delay_s = commit_delay_us / 1e6
-        self._commit_timer = ShortTimer(loop, self._gathering_ends) if commit_delay_us and self._strict else None
+        self._commit_timer = _timer(loop, self._gathering_ends) if commit_delay_us and self._strict else None
         # A sync waits until this version is there, or until this time; how often that was in vain, without a success.
         self._gather_version = 0
         self._gather_until_s = 0.0
@@ -351,6 +351,15 @@ class Journal:
             self.release_version = self.backend.durable_version
             logger.critical("the log has failed, nothing is acknowledged any more: %s", error)
             self.on_failed(error)
+
+
+def _timer(loop: asyncio.AbstractEventLoop, due: Callable[[], None]) -> ShortTimer | None:
+    """Return a timer, None where the system has none: then every sync starts at once."""
+    try:
+        return ShortTimer(loop, due)
+    except OSError as error:
+        logger.warning("syncs don't wait for more to cover, as with --commit-delay-us 0: %s", error)
+        return None
 
 
 def _ignore() -> None:

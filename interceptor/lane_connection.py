@@ -40,6 +40,8 @@ class LaneConnection(asyncio.Protocol):
         self._content_bytes = 0
         self._digest = xxhash.xxh3_64()
         self._paused = False
+        # What comes now was sent before the connection broke; nothing more can be sent on it.
+        self._broken = False
         self._used_s = monotonic()
 
     @property
@@ -108,6 +110,7 @@ class LaneConnection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._broken = True
         if exc is not None:
             for data in self._spare.read():
                 if self.lost_reason is None:
@@ -152,7 +155,8 @@ class LaneConnection(asyncio.Protocol):
             if reader.buffered_bytes and self.lost_reason is None:
                 raise AnswerError("bytes behind the last answer that was asked for")
             self._used_s = monotonic()
-        self._lane.answered()
+        if not self._broken:
+            self._lane.answered()
 
     def _read_stream(self, delivery: Delivery, answer: Answer) -> bool:
         """Take what is there of an answer that comes in pieces; return whether it is complete."""

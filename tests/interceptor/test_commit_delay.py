@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from interceptor.journal import Durability
 from interceptor.short_timer import ShortTimer
 from tests.interceptor.conftest import DataPlane, MakePlane
@@ -98,6 +100,22 @@ async def test_who_asks_for_durability_does_not_wait_for_the_delay(make_plane: M
 async def test_relaxed_durability_knows_no_commit_delay(make_plane: MakePlane) -> None:
     plane = make_plane(Durability.RELAXED, commit_delay_us=NEVER_US)
     assert plane.journal._commit_timer is None
+
+
+async def test_where_there_is_no_timer_every_sync_starts_at_once(
+    make_plane: MakePlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> ShortTimer:
+        raise OSError(1, "timerfd_create failed")
+
+    monkeypatch.setattr("interceptor.journal.ShortTimer", refused)
+    plane = make_plane(commit_delay_us=NEVER_US)
+    append(plane, 1, 3)
+    append(plane, 4, 4)
+    plane.backend.complete()
+    assert plane.backend.calls == ["sync", "sync"]
+    plane.backend.complete()
+    await plane.journal.close()
 
 
 async def test_a_timer_is_due_once_for_each_start_unless_it_is_stopped() -> None:
