@@ -15,7 +15,7 @@ from setuptools.errors import CompileError, LinkError
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
-from hotpath import MANIFEST, MODULES, source_digests  # noqa: E402
+from hotpath import FLUSH_LOOP, MANIFEST, MODULES, source_digests  # noqa: E402
 
 
 class CompileHotPath(build_ext):
@@ -59,7 +59,8 @@ def extensions() -> list[Extension]:
     from mypyc.build import mypycify  # noqa: PLC0415  may be missing, and is wanted only for a build
 
     sources = [f"{name.replace('.', '/')}.py" for name in MODULES]
-    return mypycify(["--ignore-missing-imports", *sources], opt_level="3", group_name="hotpath")
+    compiled = mypycify(["--ignore-missing-imports", *sources], opt_level="3", group_name="hotpath")
+    return [*compiled, Extension(FLUSH_LOOP, [f"hotpath/{FLUSH_LOOP}.c"])]
 
 
 # Stands for the extensions that mypyc will name: the package has compiled parts.

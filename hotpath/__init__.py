@@ -38,6 +38,7 @@ MODULES: tuple[str, ...] = (
     "interceptor.passages",
     "interceptor.admission",
     "interceptor.sequencer",
+    "interceptor.group_commit",
     "interceptor.journal",
     "interceptor.release_gate",
     "interceptor.projector",
@@ -50,6 +51,8 @@ MODULES: tuple[str, ...] = (
 )
 """What nearly every request passes."""
 
+# The one part that is written in C; mypyc's code always holds the interpreter's lock.
+FLUSH_LOOP = "flush_loop"
 # The one shared library behind the modules; mypyc names it so.
 LIBRARY = "hotpath__mypyc"
 MANIFEST = "SOURCES.json"
@@ -60,10 +63,9 @@ _ROOT = _FOLDER.parent
 
 def source_digests(root: Path) -> dict[str, str]:
     """Return the digest of each module's source, as it is under `root`.  Raises OSError."""
-    return {
-        name: hashlib.blake2b(root.joinpath(*name.split(".")).with_suffix(".py").read_bytes()).hexdigest()
-        for name in MODULES
-    }
+    sources = {name: root.joinpath(*name.split(".")).with_suffix(".py") for name in MODULES}
+    sources[FLUSH_LOOP] = root / "hotpath" / f"{FLUSH_LOOP}.c"
+    return {name: hashlib.blake2b(source.read_bytes()).hexdigest() for name, source in sources.items()}
 
 
 class CompiledFinder(MetaPathFinder):
@@ -97,11 +99,11 @@ def _find_compiled() -> tuple[str, Mapping[str, Path]]:
         present = source_digests(_ROOT)
     except (OSError, ValueError):
         return "interpreted: not compiled when it was installed", {}
-    changed = sorted(name for name in MODULES if compiled.get(name) != present[name])
+    changed = sorted(name for name in present if compiled.get(name) != present[name])
     if changed:
         return f"interpreted: {changed[0]} is not what was compiled; install again", {}
     files = {name: _FOLDER / f"{name}{EXTENSION_SUFFIXES[0]}" for name in (LIBRARY, *MODULES)}
-    if not all(file.exists() for file in files.values()):
+    if not all(file.exists() for file in (*files.values(), _FOLDER / f"{FLUSH_LOOP}{EXTENSION_SUFFIXES[0]}")):
         return f"interpreted: compiled for another Python than {sys.version.split()[0]}; install again", {}
     return "", files
 

@@ -1,10 +1,7 @@
 """The proxy's use of the log: append before delivery, sync beside it, outcomes behind it.
 
-Group commit: one sync covers everything that arrived while the one before it was under way.  The next one starts at
-once, unless the clients that the last one has answered are about to ask again: without them two groups of clients would
-take turns, each paying for a sync of its own.  It waits until as many have come as were answered, or `commit_delay_us`
-after that; where they don't come, it is not tried again for a while.  In relaxed durability the sync starts
-`relaxed_window_ms` after the first record that needs it.
+One sync covers everything that arrived while the one before it was under way; `group_commit` says when the next one
+starts.  In relaxed durability it starts `relaxed_window_ms` after the first record that needs it.
 """
 
 from __future__ import annotations
@@ -16,7 +13,7 @@ from enum import Enum
 from time import monotonic, time_ns
 
 from interceptor.counters import Counters
-from interceptor.short_timer import ShortTimer
+from interceptor.group_commit import GroupCommit
 from storage_backends.backend import Fact, LogBackend, LogReader
 from storage_backends.errors import LogError, LogFailedError, LogUnavailableError
 from storage_backends.memory import MemoryLog
@@ -31,9 +28,6 @@ OUTCOMES_BATCH_MAX = 1_024
 RETRY_S = 1.0
 
 RELEASE_AT_ONCE = 1 << 62
-
-# After so many failures to gather in a row it is tried at one sync in 64.
-GATHER_FAILURES_MAX = 6
 
 # A named tuple's own constructor costs twice as much, once for each request.
 _new_tuple = tuple.__new__
@@ -86,13 +80,7 @@ class Journal:
         # Only this very one: what a third party has made of it, or calls so, may have something to wait for.
         self._never_waits = type(backend) is MemoryLog
         self._strict = durability is Durability.STRICT and not self._never_waits
-        self._commit_delay_s = commit_delay_us / 1e6
-        self._commit_timer = _timer(loop, self._gathering_ends) if commit_delay_us and self._strict else None
-        # A sync waits until this version is there, or until this time; how often that was in vain, without a success.
-        self._gather_version = 0
-        self._gather_until_s = 0.0
-        self._gather_failures = 0
-        self._gather_pause_syncs = 0
+        self.group_commit = GroupCommit(loop, commit_delay_us if self._strict else 0, counters, self._start_sync)
         self._events_unsynced = False
         self._events_refused = False
         self.release_version = backend.durable_version if self._strict else RELEASE_AT_ONCE
@@ -232,8 +220,7 @@ class Journal:
             for timer in (self._outcomes_timer, self._sync_timer, self._facts_timer):
                 if timer is not None:
                     timer.cancel()
-            if self._commit_timer is not None:
-                self._commit_timer.close()
+            self.group_commit.close()
             self.backend.close()
 
     def _append(self, records: list[Record], *, with_events: bool = False) -> None:
@@ -273,44 +260,18 @@ class Journal:
         if self._unsynced:
             self._start_sync()
 
+    def _commit_unsynced(self) -> None:
+        if self._events_unsynced:
+            self._commit()
+
     def _commit(self) -> None:
-        """Start a sync, or wait for the clients that the last one has answered."""
-        timer = self._commit_timer
-        if timer is not None and self.backend.last_version < self._gather_version:
-            if timer.running:
-                return
-            left_us = int((self._gather_until_s - monotonic()) * 1e6)
-            if left_us > 0:
-                self._counters.commit_delays += 1
-                timer.start(left_us)
-                return
-        elif timer is not None and timer.running:
-            self._gather_failures = 0
-        self._start_sync()
-
-    def _gathering_ends(self) -> None:
-        missing = self._gather_version - self.backend.last_version
-        if 2 * missing > self._sync_covers[0]:
-            self._gather_failures = min(self._gather_failures + 1, GATHER_FAILURES_MAX)
-            self._gather_pause_syncs = 1 << self._gather_failures
-        else:
-            self._gather_failures = 0
-        self._start_sync()
-
-    def _gather(self) -> None:
-        """Let the next sync wait for as many events as the last one covered, from the clients that it answers."""
-        if self._gather_pause_syncs:
-            self._gather_pause_syncs -= 1
-            self._gather_version = 0
-            return
-        self._gather_version = self.backend.last_version + self._sync_covers[0]
-        self._gather_until_s = monotonic() + self._commit_delay_s
+        if self.group_commit.may_start():
+            self._start_sync()
 
     def _start_sync(self) -> None:
         if self._syncing or self.failure is not None:
             return
-        if self._commit_timer is not None:
-            self._commit_timer.stop()
+        self.group_commit.stop()
         self._syncing = True
         self._sync_started_s = monotonic()
         self._sync_covers_since_s = self._unsynced_since_s if self._unsynced else self._sync_started_s
@@ -330,11 +291,13 @@ class Journal:
             self._fail(error)
         elif self._strict:
             self.release_version = self.backend.durable_version
-            if self._commit_timer is not None:
-                self._gather()
-            if self._events_unsynced:
-                self._commit()
-            self.on_durable()
+            if self.group_commit.begin_round():
+                # Whom this answers decides whether the next sync waits.
+                self.on_durable()
+                self._commit_unsynced()
+            else:
+                self._commit_unsynced()
+                self.on_durable()
         if error is None and self._events_refused:
             self.on_room()
         if self._unsynced and not self._syncing and self._sync_timer is None and error is None:
@@ -351,15 +314,6 @@ class Journal:
             self.release_version = self.backend.durable_version
             logger.critical("the log has failed, nothing is acknowledged any more: %s", error)
             self.on_failed(error)
-
-
-def _timer(loop: asyncio.AbstractEventLoop, due: Callable[[], None]) -> ShortTimer | None:
-    """Return a timer, None where the system has none: then every sync starts at once."""
-    try:
-        return ShortTimer(loop, due)
-    except OSError as error:
-        logger.warning("syncs don't wait for more to cover, as with --commit-delay-us 0: %s", error)
-        return None
 
 
 def _ignore() -> None:

@@ -91,7 +91,9 @@ class Limits:
         1.0, "a seen process accepting an ordered connection before events are sent on it; then they are sent"
     )
     commit_delay_us: int = _limit(
-        1_000, "a sync waits for the clients just answered, with --durability strict; then it starts", least=0
+        1_000,
+        "a sync waits for the next of the clients just answered, 4 times as long for all; then it starts",
+        least=0,
     )
     relaxed_window_ms: int = _limit(100, "acknowledged and not yet synced, with --durability relaxed")
     shutdown_delay_s: float = _seconds(0.0, "serving on after SIGTERM with readiness 503")

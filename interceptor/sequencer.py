@@ -40,6 +40,7 @@ class Sequencer:
         self.on_idle: Callable[[], None] | None = None
         self.on_unblocked: Callable[[], None] = _ignore
         self._journal = journal
+        self._group_commit = journal.group_commit
         self._loop = loop
         self._deliver = deliver
         self._batch: list[RecordedExchange] = []
@@ -57,6 +58,9 @@ class Sequencer:
         self.outstanding_bytes += len(head) + len(body)
         self._batch.append(exchange)
         self._events.append(event)
+        client = exchange.client
+        if client is not None and client.answered_round == self._group_commit.round:
+            self._group_commit.came_back(client)
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._flush)

@@ -15,6 +15,7 @@ from storage_backends.errors import LogError, LogFailedError, LogUnavailableErro
 from storage_backends.file.compression import Compression
 from storage_backends.file.facts import load_facts, store_facts
 from storage_backends.file.filesystem import FileSystem, OsFileSystem
+from storage_backends.file.flush_thread import FlushThread
 from storage_backends.file.opening import open_directory
 from storage_backends.file.reader import FileReader, check_from_version
 from storage_backends.file.recent import RecentBatches
@@ -65,6 +66,7 @@ class FileLog:
         self._closed = False
         self._compression = self._new_compression(options)
         self._thread = SyncThread(f"log-sync {directory}")
+        self._flush_thread = _new_flush_thread(self._filesystem)
 
     def _new_compression(self, options: LogOptions) -> Compression | None:
         if options.compression == "none":
@@ -131,7 +133,11 @@ class FileLog:
             return
         unsynced = self._writer.take_unsynced(self._last_version)
         self._sync_under_way = True
-        self._thread.submit(partial(self._flush, unsynced), partial(self._flushed, unsynced, done))
+        flushed = partial(self._flushed, unsynced, done)
+        if self._flush_thread is None or unsynced.finished_fds or unsynced.with_directory:
+            self._thread.submit(partial(self._flush, unsynced), flushed)
+        else:
+            self._flush_thread.submit(unsynced.current_fd, flushed)
 
     def reader(self, from_version: int) -> FileReader:
         check_from_version(from_version, self.first_version, self._last_version, self.url)
@@ -166,6 +172,8 @@ class FileLog:
         if self._compression is not None:
             self._compression.stop()
         timeout_s = GIVEN_UP_TIMEOUT_S if self._sync_under_way else CLOSE_TIMEOUT_S
+        if self._flush_thread is not None:
+            self._flush_thread.leave_loop()
         try:
             self._thread.finish(self._release, timeout_s)
         except TimeoutError as error:
@@ -181,6 +189,8 @@ class FileLog:
         try:
             if self._compression is not None:
                 self._compression.wait_until_stopped()
+            if self._flush_thread is not None and self._flush_thread.under_way:
+                self._flush_error = self._flush_thread.wait()
             if self._failed:
                 return
             if self._flush_error is not None:
@@ -191,6 +201,8 @@ class FileLog:
                 self._durable_version = self._last_version
         finally:
             self._writer.close()
+            if self._flush_thread is not None:
+                self._flush_thread.close()
             os.close(self._directory_fd)
             os.close(self._lock_fd)
 
@@ -263,3 +275,13 @@ class FileLog:
             raise LogFailedError(str(self._failed)) from self._failed
         if self._closed:
             raise LogFailedError(f"{self.url} is closed")
+
+
+def _new_flush_thread(filesystem: FileSystem) -> FlushThread | None:
+    if not isinstance(filesystem, OsFileSystem):
+        return None
+    try:
+        return FlushThread()
+    except (ImportError, OSError):
+        # What it does the sync thread does too, for more.
+        return None

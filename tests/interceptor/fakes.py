@@ -45,6 +45,7 @@ class FakeClient:
         self.write_blocked = False
         self.aborted = False
         self.finishes = 0
+        self.answered_round = -1
         self.uploads: list[Any] = []
 
     @property
