@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -48,6 +49,8 @@ class FlushThread:
         """Have the event loop wait for nothing any more: from here on `wait` does."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.remove_reader(self._results_fd)
+        # uvloop has made it another.
+        os.set_blocking(self._results_fd, True)
 
     def wait(self) -> OSError | None:
         """Wait for what is under way, in another thread than the loop's, which is told; return the error too."""
@@ -68,7 +71,10 @@ class FlushThread:
         self._ended(self._read_result())
 
     def _read_result(self) -> OSError | None:
-        error = int.from_bytes(os.read(self._results_fd, INT_BYTES), sys.byteorder)
+        result = os.read(self._results_fd, INT_BYTES)
+        if len(result) < INT_BYTES:
+            return OSError(errno.EPIPE, "the thread that flushes has ended")
+        error = int.from_bytes(result, sys.byteorder)
         return OSError(error, os.strerror(error)) if error else None
 
 

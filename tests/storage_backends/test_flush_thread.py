@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from storage_backends.conformance import events, read_all, synced
 from storage_backends.errors import LogFailedError, LogLockedError
@@ -80,6 +81,20 @@ async def test_a_thread_that_can_not_be_started_leaves_no_descriptor(monkeypatch
     assert sorted(os.listdir("/proc/self/fd")) == before
 
 
+async def test_a_thread_that_has_ended_flushes_nothing(hung: list[tuple[int, int]], tmp_path: Path) -> None:
+    """Rule 9: no answer is no success."""
+    thread = FlushThread()
+    for fd in hung[0]:
+        os.close(fd)
+    with pytest.raises(BrokenPipeError):
+        thread.submit(0, lambda _: None)
+    thread.leave_loop()
+    error = thread.wait()
+    assert error is not None
+    assert error.errno == errno.EPIPE
+    thread.close()
+
+
 async def test_what_was_synced_is_durable_and_there(tmp_path: Path) -> None:
     log = open_log(tmp_path)
     for version in range(1, 21):
@@ -124,16 +139,27 @@ async def test_a_failed_flush_is_final(tmp_path: Path) -> None:
     os.close(writing_fd)
 
 
-async def test_a_close_waits_for_the_flush_that_is_under_way_and_tells_how_it_ended(tmp_path: Path) -> None:
-    log = open_log(tmp_path)
-    log.append(events(1, 1))
-    told: list[object] = []
-    log.sync(told.append)
-    log.close()
-    assert told == []
-    await asyncio.sleep(0)
-    assert told == [None]
-    assert log.durable_version == 1
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_close_waits_for_the_flush_that_is_under_way_and_tells_how_it_ended(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], tmp_path: Path
+) -> None:
+    """Also where the event loop has left the pipe non-blocking, as uvloop does."""
+
+    async def close_at_once() -> None:
+        log = open_log(tmp_path)
+        log.append(events(1, 1))
+        assert await synced(log) is None
+        log.append(events(2, 2))
+        told: list[object] = []
+        log.sync(told.append)
+        log.close()
+        assert told == []
+        await asyncio.sleep(0)
+        assert told == [None]
+        assert log.durable_version == 2
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(close_at_once())
 
 
 async def test_a_flush_that_fails_while_the_log_closes_is_not_repeated(tmp_path: Path) -> None:
