@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from bench.database import database_url
 from bench.peers import aiohttp_command, envoy_command, haproxy_command, nginx_command
@@ -39,7 +40,7 @@ def interceptor_command(target_port: int, listen_port: int, admin_port: int, log
 def _interceptor(backend: str, durability: str) -> Callable[[int, int, Path], list[str]]:
     def command(target_port: int, listen_port: int, directory: Path) -> list[str]:
         logs = {"memory": "memory://", "file": f"file://{directory}/log"}
-        log = logs.get(backend) or database_url(directory.parents[1], directory.name)
+        log = logs.get(backend) or database_url(directory.parents[1], f"{directory.name}-{uuid4().hex}")
         return interceptor_command(target_port, listen_port, free_port(), log, durability)
 
     return command

@@ -47,7 +47,7 @@ class ClientTransport(asyncio.Protocol):
         "_transport",
         "_unread",
         "_upload",
-        "answered_round",
+        "last_version",
         "place",
         "stashed_bytes",
         "write_blocked",
@@ -77,8 +77,8 @@ class ClientTransport(asyncio.Protocol):
         self._unread = False
         self._requests = 0
         self._requests_max = limits.requests_per_connection_max
-        # The round of the group commit that has let its last answer go.
-        self.answered_round = -1
+        # Of its last event.
+        self.last_version = 0
         # What of answers and of unread requests is accounted for while this connection does not take or is not read.
         self._answer_bytes = 0
         self.stashed_bytes = 0

@@ -260,10 +260,6 @@ class Journal:
         if self._unsynced:
             self._start_sync()
 
-    def _commit_unsynced(self) -> None:
-        if self._events_unsynced:
-            self._commit()
-
     def _commit(self) -> None:
         if self.group_commit.may_start():
             self._start_sync()
@@ -271,7 +267,7 @@ class Journal:
     def _start_sync(self) -> None:
         if self._syncing or self.failure is not None:
             return
-        self.group_commit.stop()
+        self.group_commit.sync_starts()
         self._syncing = True
         self._sync_started_s = monotonic()
         self._sync_covers_since_s = self._unsynced_since_s if self._unsynced else self._sync_started_s
@@ -291,13 +287,10 @@ class Journal:
             self._fail(error)
         elif self._strict:
             self.release_version = self.backend.durable_version
-            if self.group_commit.begin_round():
-                # Whom this answers decides whether the next sync waits.
-                self.on_durable()
-                self._commit_unsynced()
-            else:
-                self._commit_unsynced()
-                self.on_durable()
+            self.group_commit.sync_ended(self.release_version)
+            if self._events_unsynced:
+                self._commit()
+            self.on_durable()
         if error is None and self._events_refused:
             self.on_room()
         if self._unsynced and not self._syncing and self._sync_timer is None and error is None:

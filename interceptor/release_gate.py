@@ -150,12 +150,8 @@ class ReleaseGate:
     def _durable_advanced(self) -> None:
         version = self._journal.release_version
         waiting = self._waiting
-        group_commit = self._journal.group_commit
         while waiting and waiting[0][0] <= version:
-            release = heappop(waiting)[2]
-            release()
-            if isinstance(release, _Release) and release.exchange.client is not None:
-                group_commit.answered(release.exchange.client)
+            heappop(waiting)[2]()
         if self.sequencer.on_room is not None:
             self.sequencer.on_room()
 

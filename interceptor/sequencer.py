@@ -58,9 +58,8 @@ class Sequencer:
         self.outstanding_bytes += len(head) + len(body)
         self._batch.append(exchange)
         self._events.append(event)
-        client = exchange.client
-        if client is not None and client.answered_round == self._group_commit.round:
-            self._group_commit.came_back(client)
+        if exchange.client is not None:
+            self._group_commit.asked(exchange.client, version)
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._flush)

@@ -45,7 +45,7 @@ class FakeClient:
         self.write_blocked = False
         self.aborted = False
         self.finishes = 0
-        self.answered_round = -1
+        self.last_version = 0
         self.uploads: list[Any] = []
 
     @property
