@@ -6,8 +6,9 @@ by side, so what a client waits for is the slower of the two, not their sum.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable
-from heapq import heappop, heappush
+from operator import attrgetter
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from interceptor.exchange import RecordedExchange
     from interceptor.sequencer import Sequencer
 
+_version_of = attrgetter("version")
+
 
 class ReleaseGate:
     """Records outcomes, and passes answers on when they may leave."""
@@ -34,9 +37,8 @@ class ReleaseGate:
         self.budget = AnswerBudget(limits)
         self._journal = journal
         self._limits = limits
-        # (version, order of arrival, what to do): versions of one lane come in order, those of several don't.
-        self._waiting: list[tuple[int, int, Callable[[], None]]] = []
-        self._arrivals = 0
+        # By version, then in the order of arrival.
+        self._waiting: list[_Waiting] = []
         journal.on_durable = self._durable_advanced
 
     @property
@@ -67,7 +69,7 @@ class ReleaseGate:
             else:
                 # Until it may leave it takes room in memory, so it counts as under way (design rule 7).
                 self.sequencer.outstanding_bytes += len(data)
-                self._wait(version, _Release(exchange, data, self.sequencer))
+                self._wait(_Release(version, exchange, data, self.sequencer))
         if version > self.answered_version:
             self.answered_version = version
         self.sequencer.settled(event)
@@ -83,7 +85,7 @@ class ReleaseGate:
         elif journal.failure is not None:
             self._refuse_undurable(exchange, journal.failure)
         else:
-            self._wait(version, _StreamRelease(exchange, stream))
+            self._wait(_StreamRelease(version, exchange, stream))
         return stream
 
     def settle_stream(self, exchange: RecordedExchange, status: int, length_bytes: int, digest: int) -> None:
@@ -110,15 +112,14 @@ class ReleaseGate:
         elif self._journal.failure is not None:
             drop()
         else:
-            self._wait(version, _PassageRelease(release, drop))
+            self._wait(_PassageRelease(version, release, drop))
 
     def drop_all(self, error: LogError) -> None:
         """The log has failed: what waits is cut, because whether it is durable will never be known (design rule 9)."""
         waiting, self._waiting = self._waiting, []
-        for _, _, release in waiting:
-            if isinstance(release, _Release):
-                release.give_room_back()
-            if isinstance(release, _Release | _StreamRelease):
+        for release in waiting:
+            release.give_room_back()
+            if release.exchange is not None:
                 self._refuse_undurable(release.exchange, error)
             elif isinstance(release, _PassageRelease):
                 release.drop()
@@ -126,15 +127,18 @@ class ReleaseGate:
     def refuse_overdue(self, arrived_before_s: float) -> None:
         """Answer 504 to those that have waited too long for their events to become durable, which they still may."""
         waiting = self._waiting
-        if not waiting or not _is_overdue(waiting[0][2], arrived_before_s):
+        if not waiting or not waiting[0].is_overdue(arrived_before_s):
             return
-        for version, _, release in waiting:
-            if isinstance(release, _Release | _StreamRelease) and _is_overdue(release, arrived_before_s):
+        for release in waiting:
+            exchange = release.exchange
+            if exchange is not None and release.is_overdue(arrived_before_s):
                 self.counters.limits_reached["answer_timeout_s"] += 1
-                release.exchange.refuse(
-                    504, f"event {version} was delivered, but the log has not made it durable within answer_timeout_s"
+                exchange.refuse(
+                    504,
+                    f"event {release.version} was delivered, but the log has not made it durable within"
+                    " answer_timeout_s",
                 )
-                release.exchange.refused = True
+                exchange.refused = True
                 release.give_room_back()
 
     @staticmethod
@@ -143,25 +147,59 @@ class ReleaseGate:
             exchange.refuse(500, f"delivered to the application, but not durable: {error}")
             exchange.refused = True
 
-    def _wait(self, version: int, release: Callable[[], None]) -> None:
-        self._arrivals += 1
-        heappush(self._waiting, (version, self._arrivals, release))
+    def _wait(self, release: _Waiting) -> None:
+        waiting = self._waiting
+        if not waiting or release.version >= waiting[-1].version:
+            waiting.append(release)
+        else:
+            # Answers of one lane come in order, those of several don't.
+            insort(waiting, release, key=_version_of)
 
     def _durable_advanced(self) -> None:
         version = self._journal.release_version
         waiting = self._waiting
-        while waiting and waiting[0][0] <= version:
-            heappop(waiting)[2]()
+        durable = 0
+        while durable < len(waiting) and waiting[durable].version <= version:
+            durable += 1
+        leaving = waiting[:durable]
+        del waiting[:durable]
+        for release in leaving:
+            release.leave()
         if self.sequencer.on_room is not None:
             self.sequencer.on_room()
 
 
-class _Release:
-    """A whole answer that waits."""
+class _Waiting:
+    """What waits until its version is durable; `exchange` if an event's answer does."""
 
-    __slots__ = ("_sequencer", "data", "exchange")
+    __slots__ = ("exchange", "version")
 
-    def __init__(self, exchange: RecordedExchange, data: bytes, sequencer: Sequencer) -> None:
+    def __init__(self, version: int, exchange: RecordedExchange | None) -> None:
+        self.version = version
+        self.exchange = exchange
+
+    def leave(self) -> None:
+        """It is durable."""
+        raise NotImplementedError
+
+    def give_room_back(self) -> None:
+        """It will not leave, and keeps nothing any more."""
+
+    def is_overdue(self, arrived_before_s: float) -> bool:
+        """Whether its client has waited for too long and has not been told so."""
+        exchange = self.exchange
+        # What stands before an unrecorded passage is as old as that.
+        return exchange is None or (exchange.arrived_s < arrived_before_s and not exchange.refused)
+
+
+class _Release(_Waiting):
+    """A whole answer."""
+
+    __slots__ = ("_sequencer", "data")
+
+    def __init__(self, version: int, exchange: RecordedExchange, data: bytes, sequencer: Sequencer) -> None:
+        # Not by super().__init__: this is the path of every request.
+        self.version = version
         self.exchange = exchange
         self.data = data
         self._sequencer = sequencer
@@ -170,46 +208,37 @@ class _Release:
         self._sequencer.outstanding_bytes -= len(self.data)
         self.data = b""
 
-    def __call__(self) -> None:
+    def leave(self) -> None:
         data = self.data
         self.give_room_back()
-        client = self.exchange.client
-        if client is not None and not self.exchange.refused:
-            client.answer_whole(self.exchange, data)
+        exchange = self.exchange
+        if exchange is not None and exchange.client is not None and not exchange.refused:
+            exchange.client.answer_whole(exchange, data)
 
 
-class _StreamRelease:
-    """An answer that comes in pieces and waits."""
+class _StreamRelease(_Waiting):
+    """An answer that comes in pieces; what the stream keeps has limits of its own."""
 
-    __slots__ = ("exchange", "stream")
+    __slots__ = ("stream",)
 
-    def __init__(self, exchange: RecordedExchange, stream: AnswerStream) -> None:
-        self.exchange = exchange
+    def __init__(self, version: int, exchange: RecordedExchange, stream: AnswerStream) -> None:
+        super().__init__(version, exchange)
         self.stream = stream
 
-    def give_room_back(self) -> None:
-        """What the stream keeps has limits of its own."""
-
-    def __call__(self) -> None:
-        if not self.exchange.refused:
+    def leave(self) -> None:
+        if self.exchange is not None and not self.exchange.refused:
             self.stream.release()
 
 
-class _PassageRelease:
-    """What an unrecorded connection has got from the target, and waits."""
+class _PassageRelease(_Waiting):
+    """What an unrecorded connection has got from the target."""
 
     __slots__ = ("_release", "drop")
 
-    def __init__(self, release: Callable[[], None], drop: Callable[[], None]) -> None:
+    def __init__(self, version: int, release: Callable[[], None], drop: Callable[[], None]) -> None:
+        super().__init__(version, None)
         self._release = release
         self.drop = drop
 
-    def __call__(self) -> None:
+    def leave(self) -> None:
         self._release()
-
-
-def _is_overdue(release: Callable[[], None], arrived_before_s: float) -> bool:
-    # What stands before an unrecorded passage is as old as that.
-    if not isinstance(release, _Release | _StreamRelease):
-        return True
-    return release.exchange.arrived_s < arrived_before_s and not release.exchange.refused
