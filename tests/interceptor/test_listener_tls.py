@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,30 @@ async def test_http_2_is_never_agreed_on(authority: Authority, files: TlsFiles) 
         _, writer = await asyncio.open_connection("127.0.0.1", address.port, ssl=context)
         assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
         writer.close()
+
+
+async def test_a_client_gets_no_second_handshake(authority: Authority, files: TlsFiles) -> None:
+    """RFC 9325 §3.5; TLS 1.3 has none."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl (Debian: openssl) is the client that can ask for one")
+    async with running(listen_tls=files) as at:
+        address = at.ambassador.listen_address
+        assert isinstance(address, Address)
+        client = await asyncio.create_subprocess_exec(
+            openssl, "s_client", "-tls1_2", "-connect", f"127.0.0.1:{address.port}",
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        assert client.stdin is not None
+        assert client.stdout is not None
+        said = await client.stdout.readuntil(b"Verify return code")
+        assert b"TLSv1.2" in said
+        # A line of this letter is its command for it.
+        client.stdin.write(b"R\n")
+        said, _ = await client.communicate()
+        assert b"RENEGOTIATING" in said
+        assert b"no renegotiation" in said
+        assert (await ask(at, authority.client_context())).startswith(b"HTTP/1.1 200 ")
 
 
 async def test_versions_before_1_2_are_refused(authority: Authority, files: TlsFiles) -> None:
