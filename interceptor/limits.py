@@ -91,7 +91,7 @@ class Limits:
         1.0, "a seen process accepting an ordered connection before events are sent on it; then they are sent"
     )
     commit_delay_us: int = _limit(
-        1_000,
+        2_000,
         "a sync waits for the next of the clients just answered, 4 times as long for all; then it starts",
         least=0,
     )
