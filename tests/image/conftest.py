@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # for what all tests here share
 
 from engine import Engine, missing
+from pod import RunningPod, playing
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +26,11 @@ def engine() -> Engine:
 def image(engine: Engine) -> str:
     """The name of the image, which buildah has built from the Containerfile."""
     return engine.build()
+
+
+@pytest.fixture
+def pod(engine: Engine, image: str, tmp_path: Path) -> Iterator[RunningPod]:
+    """The chart's Pod, ready."""
+    assert image
+    with playing(engine, tmp_path) as running:
+        yield running

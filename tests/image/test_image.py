@@ -1,13 +1,19 @@
-"""The image: built without a registry, and what the Containerfile promises of it."""
+"""The image: built without a registry, what the Containerfile promises of it, and the chart's Pod with it.
+
+One file, so that one process of the tests builds it, once.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import tomllib
 
 import pytest
 from engine import ROOT, Engine
+from pod import POD, RunningPod
 
 pytestmark = pytest.mark.timeout(1200)  # a build from nothing
 
@@ -44,6 +50,51 @@ def test_the_pinned_packages_are_all_that_are_needed() -> None:
     for requirement in wanted:
         name, least = re.fullmatch(r"([\w.-]+)>=([\d.]+)", requirement).groups()  # type: ignore[union-attr]
         assert _numbers(pinned[name.lower()]) >= _numbers(least), f"{requirement}: see docs/kubernetes.md, The image"
+
+
+def test_the_state_outlives_the_applications_container(pod: RunningPod) -> None:
+    for expected in (1, 2, 3):
+        status, content = pod.request("POST", "/counters/cart")
+        assert (status, json.loads(content)["value"]) == (200, expected)
+
+    first = pod.pid("application")
+    os.kill(first, signal.SIGKILL)
+    status, content = pod.request("POST", "/counters/cart")
+
+    assert (status, json.loads(content)["value"]) == (200, 4)
+    assert pod.pid("application") != first
+    assert pod.ready()
+
+
+def test_the_metrics_are_shown_to_who_has_the_token(pod: RunningPod) -> None:
+    os.kill(pod.pid("application"), signal.SIGKILL)
+    assert pod.request("POST", "/counters/cart")[0] == 200
+    read = "print(open('/etc/interceptor/admin/token').read())"
+    token = pod.engine.run("podman", "exec", f"{POD}-interceptor", "python", "-c", read).strip()
+
+    assert pod.request("GET", "/metrics", 8002)[0] == 401
+    status, metrics = pod.request("GET", "/metrics", 8002, Authorization=f"Bearer {token}")
+    assert status == 200
+    assert "\ninterceptor_recoveries_total 1.0\n" in metrics
+    assert '\ninterceptor_state{state="active"} 1.0\n' in metrics
+    assert 'hot_path="compiled"' in metrics
+
+
+def test_the_sidecar_is_confined(pod: RunningPod) -> None:
+    look = (
+        "import os, re; status = open('/proc/1/status').read(); "
+        "print(os.getuid(), re.search('CapBnd:\\t0*(\\w)', status)[1], re.search('NoNewPrivs:\\t(.)', status)[1]); "
+        "open('/x', 'w')"
+    )
+    command = [
+        "podman",
+        "exec",
+        f"{POD}-interceptor",
+        "python",
+        "-c",
+        f"try:\n exec({look!r})\nexcept OSError as e: print(e)",
+    ]
+    assert pod.engine.run(*command) == "65532 0 1\n[Errno 30] Read-only file system: '/x'\n"
 
 
 def _numbers(version: str) -> list[int]:
