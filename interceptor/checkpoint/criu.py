@@ -27,7 +27,7 @@ from interceptor.checkpoint.errors import CheckpointError, EngineUnusableError, 
 from interceptor.checkpoint.packing import in_thread, pack, unpack
 from interceptor.target.child_process import Spawning
 from interceptor.target.output_relay import OutputRelay
-from interceptor.target.subreaper import become_subreaper, end_children, left_children, name_of
+from interceptor.target.subreaper import become_subreaper, end_holders, end_left_children, name_of
 from interceptor.target.supervisor import Supervisor
 from interceptor.target.without_io_uring import refuse_io_uring
 from storage_backends.backend import Fact
@@ -127,16 +127,16 @@ class CriuEngine:
 
     async def restore(self, checkpoint: Checkpoint, target: TargetAddress) -> None:
         """Make the processes from the images, as the supervisor's child."""
-        processes: list[int] = []
+        threads: list[int] = []
         try:
             async with self._images(checkpoint) as images:
-                processes, threads = await asyncio.to_thread(process_ids, images)
-                await asyncio.to_thread(end_children, processes)
+                threads = (await asyncio.to_thread(process_ids, images))[1]
+                await asyncio.to_thread(end_holders, threads)
                 self._refuse_taken(threads)
                 pid = await self._make(images, self._inherited(checkpoint))
             self._adopt(pid)
         except BaseException:
-            await asyncio.to_thread(end_children, processes)
+            await asyncio.to_thread(end_holders, threads)
             raise
 
     async def _make(self, images: Path, inherited: Mapping[str, int]) -> int:
@@ -161,7 +161,7 @@ class CriuEngine:
 
     async def close(self) -> None:
         """The target has ended: so does what it has started in sessions of their own.  Pass on what it has written."""
-        await asyncio.to_thread(lambda: end_children(left_children()))
+        await asyncio.to_thread(end_left_children)
         for relay in self._relays.values():
             await asyncio.to_thread(relay.close)
 

@@ -207,7 +207,9 @@ def test_a_prefork_server_comes_back_with_its_workers(
     """Master, worker, the listening socket that they share, and deleted temporary files: all are in the images."""
     (tmp_path / "remembering.py").write_text(APPLICATION)
     command = [PYTHON, "-m", "gunicorn", "remembering:app", "--chdir", str(tmp_path), "-b", criu_target.authority,
-               "-k", "gthread", "--threads", "2", "-w", "1"]  # fmt: skip
+               "-k", "gthread", "--threads", "2", "-w", "1",
+               # The usual place is the same for every gunicorn of this user, and another one would take it away.
+               "--control-socket", str(tmp_path / "gunicorn.ctl")]  # fmt: skip
     interceptor = start_criu(command=command)
     assert post(interceptor, "/a") == "/a"
     taken = ask(interceptor, "POST", "/checkpoint")

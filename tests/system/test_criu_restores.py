@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from counting import applied, apply, counter_command, digest_of
-from criu_control import ask, kill_target, output_of
+from criu_control import ask, kill_target, output_of, post
 from support import PYTHON, RunningInterceptor, Server, accepts
 
-from interceptor.target.subreaper import name_of
+from interceptor.target.subreaper import name_of, parent_of
 
 OPERATIONS = [f"1-{number}" for number in range(1, 21)]
 
@@ -113,3 +113,39 @@ def test_a_target_that_has_left_its_group_ends_with_us(
     assert applied(interceptor) == OPERATIONS
     stop(interceptor)
     assert not accepts(criu_target.host, criu_target.port)
+
+
+STARTS_A_HELPER = """
+import http.server, subprocess, sys
+paths, helpers = [], []
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_POST(self):
+        paths.append(self.path)
+        if self.path == "/helper":
+            helpers.append(subprocess.Popen(["sleep", "600"], process_group=0))
+        body = " ".join([*paths, *(str(helper.pid) for helper in helpers)]).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *arguments):
+        pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def test_what_outlives_the_target_does_not_keep_its_number(
+    start_criu: Callable[..., RunningInterceptor], criu_target: Server, tmp_path: Path
+) -> None:
+    """A helper in a group of its own is in the target's session, whose number is the target's process id."""
+    program = tmp_path / "starts_a_helper.py"
+    program.write_text(STARTS_A_HELPER)
+    interceptor = start_criu(command=[PYTHON, str(program), str(criu_target.port)])
+    assert post(interceptor, "/a") == "/a"
+    taken = ask(interceptor, "POST", "/checkpoint")
+    first_helper = int(post(interceptor, "/helper").split()[-1])
+    kill_target(interceptor)
+    assert interceptor.state()["last_recovery"]["from"] == taken["version"] + 1
+    assert parent_of(first_helper) is None
+    assert post(interceptor, "/b").split()[:3] == ["/a", "/helper", "/b"]
