@@ -58,6 +58,8 @@ class GroupCommit:
 
     def asked(self, client: ClientTransport, version: int) -> None:
         """A client's request has got its version."""
+        if self._timer is None:
+            return
         previous = client.last_version
         client.last_version = version
         if previous > self._covered_to:

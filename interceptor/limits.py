@@ -92,7 +92,7 @@ class Limits:
     )
     commit_delay_us: int = _limit(
         2_000,
-        "a sync waits for the next of the clients just answered, 4 times as long for all; then it starts",
+        "with --durability strict a sync waits for the next client just answered, 4 times this for all; then it starts",
         least=0,
     )
     relaxed_window_ms: int = _limit(100, "acknowledged and not yet synced, with --durability relaxed")
