@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -48,12 +49,16 @@ class Killer:
 
     async def _asked(self, verb: str, group: str, resource: str, *rest: Any) -> Any:
         # An Event changes nothing: killed with it is killed after the write before.
-        self.writes += resource != "events"
+        return await self.pass_on(partial(self._request, verb, group, resource, *rest), writes=resource != "events")
+
+    async def pass_on(self, request: Callable[[], Awaitable[Any]], *, writes: bool) -> Any:
+        """Make a request, or die with it."""
+        self.writes += writes
         if self.writes < self._at_write:
-            return await self._request(verb, group, resource, *rest)
-        if self.writes == self._at_write and resource != "events":
+            return await request()
+        if self.writes == self._at_write and writes:
             with contextlib.suppress(ApiError):
-                await self._request(verb, group, resource, *rest)
+                await request()
         self.dead.set()
         await asyncio.Future[None]()
         raise AssertionError("it is dead")
