@@ -49,6 +49,9 @@ class Standing:
             "clean_stop": None, "projecting": None, "serving": self.serving, "incarnation": self.identity,
             "uncertain": self._doubt_as_fact(),
         }  # fmt: skip
+        if is_another:
+            # Nothing up to here is in doubt for it, however old a slow lane's last event may be (see `uncertainty`).
+            known["in_step_version"] = journal.last_version
         if any(journal.facts.get(name) != value for name, value in known.items()):
             journal.facts.update(known)
             if self.dies_with_us:

@@ -107,6 +107,21 @@ async def test_of_several_lanes_a_slow_one_may_have_left_an_old_event_behind(
         assert rig.plane.counters.uncertain == len(set(doubt))
 
 
+async def test_it_is_noted_what_an_incarnation_had_when_it_was_in_step() -> None:
+    """Of several lanes only what came later can be in doubt, so no more of the log is read at our next start."""
+    backend = known(3, clean=True)
+    async with recovering(backend=backend, detector=FakeDetector("life-2")) as rig:
+        await rig.active()
+        assert backend.facts["in_step_version"] == 3
+        assert await rig.answered(rig.request("/4", "/5")) == [200, 200]
+    async with recovering(backend=backend, detector=FakeDetector("life-2")) as rig:
+        await rig.active()
+        assert backend.facts["in_step_version"] == 3
+    async with recovering(backend=backend, detector=FakeDetector("life-3")) as rig:
+        await rig.active()
+        assert backend.facts["in_step_version"] == 5
+
+
 @pytest.mark.parametrize(
     ("unanswered", "clean"), [(2, True), (0, False)], ids=["a clean stop", "every outcome is there"]
 )
