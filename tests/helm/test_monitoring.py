@@ -103,6 +103,8 @@ SITUATIONS = {
     "the hold queue fills": ({"held": "0 70 90"}, 2, {"InterceptorHoldQueueFilling"}),
     "events without a checkpoint": ({"taken": "0+0x19", "last": "9+0x19"}, 6, {"InterceptorCheckpointOld"}),
     "a replay diverged": ({"diverged": "0 0 3"}, 2, {"InterceptorDivergence"}),
+    "a replay diverged before the first scrape": ({"diverged": "_ 3 3"}, 2, {"InterceptorDivergence"}),
+    "a replay diverged long ago": ({"diverged": "3+0x99"}, 90, set()),
 }
 SERIES = {
     "state=active": ("interceptor_state", ',state="active"'),
@@ -112,7 +114,7 @@ SERIES = {
     "diverged": ("interceptor_divergences_total", ""),
 }  # fmt: skip
 CONSTANT = {
-    ("up", ""): "1+0x19",
+    ("up", ""): "1+0x99",
     ("interceptor_limit", ',limit="hold_requests_max"'): "100+0x19",
     ("interceptor_version", ',stage="checkpoint"'): "7+0x19",
 }

@@ -1,4 +1,11 @@
-{{/* The alerts. `%s` is what selects this release's series. */}}
+{{/* Whether a counter has grown within an hour. What a new Pod counts before it is first scraped is no increase of its series. */}}
+
+{{- define "interceptor-chart.grown" -}}
+{{- $series := printf "%s{%s}" .counter .these -}}
+increase({{ $series }}[1h]) > 0 or ({{ $series }} unless {{ $series }} offset 1h) > 0
+{{- end -}}
+
+{{/* The alerts. `$these` is what selects this release's series. */}}
 
 {{- define "interceptor-chart.alerts" -}}
 {{- $rule := .Values.prometheusRule -}}
@@ -26,19 +33,19 @@
     summary: The log can't be trusted any more; every request is answered 503.
     description: Read `problem` of `interceptor state`, repair the disk, restart the Pod.
 - alert: InterceptorDivergence
-  expr: increase(interceptor_divergences_total{ {{- $these -}} }[1h]) > 0
+  expr: {{ include "interceptor-chart.grown" (dict "counter" "interceptor_divergences_total" "these" $these) }}
   labels: {severity: critical}
   annotations:
     summary: A replay was answered otherwise than the first time; the application's state may differ.
     description: The log lines of the sidecar show the first of these requests.
 - alert: InterceptorUncertain
-  expr: increase(interceptor_uncertain_events_total{ {{- $these -}} }[1h]) > 0
+  expr: {{ include "interceptor-chart.grown" (dict "counter" "interceptor_uncertain_events_total" "these" $these) }}
   labels: {severity: critical}
   annotations:
     summary: It is unknown whether some requests were applied.
     description: A restart of the application's container makes its state exact.
 - alert: InterceptorQuarantine
-  expr: increase(interceptor_quarantined_events_total{ {{- $these -}} }[1h]) > 0
+  expr: {{ include "interceptor-chart.grown" (dict "counter" "interceptor_quarantined_events_total" "these" $these) }}
   labels: {severity: warning}
   annotations:
     summary: A request kills the application again and again, and is left out.
