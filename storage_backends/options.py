@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,10 @@ COMPRESSIONS = ("none", "zstd")
 _MEBIBYTE = 1024 * 1024
 
 
+def _limit(default: int, meaning: str) -> int:
+    return field(default=default, metadata={"meaning": meaning})
+
+
 @dataclass(frozen=True, slots=True)
 class LogOptions:
     """What `open_log(url, **options)` accepts; a backend reads what concerns it.
@@ -19,14 +23,13 @@ class LogOptions:
     Raises LogConfigurationError for a value that is not a positive whole number.
     """
 
-    segment_bytes_max: int = 32 * _MEBIBYTE
-    """Bytes after which the file log begins a new segment. One batch may exceed it: batches are never split."""
-
-    ring_events_max: int = 65_536
-    """Entries that the ring keeps: an event, a mark, a tombstone, or the consecutive outcomes of one batch."""
-
-    ring_bytes_max: int = 64 * _MEBIBYTE
-    """Bytes of memory that the ring's entries may take, with what Python itself needs for them."""
+    segment_bytes_max: int = _limit(
+        32 * _MEBIBYTE, "bytes of a file log's segment; then a new one begins (a batch is never split)"
+    )
+    # An entry is an event, a mark, a tombstone, or the consecutive outcomes of one batch.
+    ring_events_max: int = _limit(65_536, "newest entries of the log in memory; more are held while none is durable")
+    # With what Python itself needs for them.
+    ring_bytes_max: int = _limit(64 * _MEBIBYTE, "bytes of these entries; more are held while none is durable")
 
     key_file: Path | None = None
     """Keys for what is kept at rest (docs/security.md); without it events are written in clear."""
@@ -35,10 +38,10 @@ class LogOptions:
     """`zstd`: the file log compresses its finished segments."""
 
     def __post_init__(self) -> None:
-        for field in limit_fields():
-            value = getattr(self, field.name)
+        for limit in limit_fields():
+            value = getattr(self, limit.name)
             if type(value) is not int or value < 1:
-                raise LogConfigurationError(f"{field.name} must be a whole number above 0, not {value!r}")
+                raise LogConfigurationError(f"{limit.name} must be a whole number above 0, not {value!r}")
         if self.compression not in COMPRESSIONS:
             raise LogConfigurationError(f"compression {self.compression!r}: choose {' or '.join(COMPRESSIONS)}")
         if self.compression != "none" and self.key_file is not None:
@@ -46,5 +49,5 @@ class LogOptions:
 
 
 def limit_fields() -> list[Field[Any]]:
-    """Return the fields that are numbers."""
-    return [field for field in fields(LogOptions) if field.name not in ("key_file", "compression")]
+    """Return the fields that are numbers; each has a `meaning` among its metadata."""
+    return [item for item in fields(LogOptions) if "meaning" in item.metadata]

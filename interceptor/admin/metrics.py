@@ -67,15 +67,17 @@ class _AmbassadorCollector(Collector):
         yield refusals
         yield _histogram("interceptor_request_duration_seconds", "From a request to its answer.", counters.request)
         yield CounterMetricFamily(
-            "interceptor_connections_opened", "Client connections.", value=counters.connections_opened
+            "interceptor_connections_opened", "Client connections accepted.", value=counters.connections_opened
         )
         failed = CounterMetricFamily(
-            "interceptor_handshakes_failed", "Connections closed before their first request.", labels=["what"]
+            "interceptor_handshakes_failed", "Connections whose PROXY header or TLS handshake failed.", labels=["what"]
         )
         for what in ("proxy", "tls"):
             failed.add_metric([what], counters.handshakes_failed[what])
         yield failed
-        reloads = CounterMetricFamily("interceptor_tls_reloads", "Changed certificates.", labels=["result"])
+        reloads = CounterMetricFamily(
+            "interceptor_tls_reloads", "Changed certificates, by whether they could be used.", labels=["result"]
+        )
         for result in ("loaded", "failed"):
             reloads.add_metric([result], counters.tls_reloads[result])
         yield reloads
@@ -109,17 +111,19 @@ class _AmbassadorCollector(Collector):
             "interceptor_resent", "Events sent again behind an announced close.", value=counters.resent
         )
         yield CounterMetricFamily(
-            "interceptor_answer_spooled_bytes", "Bytes that waited in files.", value=counters.spooled_bytes
+            "interceptor_answer_spooled_bytes", "Bytes of answers that waited in files.", value=counters.spooled_bytes
         )
 
     def _lanes(self) -> Iterable[Metric]:
         counters = self._ambassador.counters
         pending = [lane.pending for lane in self._ambassador.projector.lanes]
         yield GaugeMetricFamily("interceptor_lanes", "Ordered lanes.", value=len(pending))
-        yield GaugeMetricFamily("interceptor_lane_pending_events", "Not answered, over all lanes.", value=sum(pending))
+        yield GaugeMetricFamily(
+            "interceptor_lane_pending_events", "Events not answered, over all lanes.", value=sum(pending)
+        )
         yield GaugeMetricFamily(
             "interceptor_lane_longest_pending_events",
-            "Not answered, of the lane that has the most.",
+            "Events not answered, of the lane that has most.",
             value=max(pending),
         )
         yield CounterMetricFamily(
@@ -135,7 +139,7 @@ class _AmbassadorCollector(Collector):
     def _versions(self) -> Iterable[Metric]:
         ambassador = self._ambassador
         journal = ambassador.journal
-        versions = GaugeMetricFamily("interceptor_version", "How far the events are.", labels=["stage"])
+        versions = GaugeMetricFamily("interceptor_version", "The version that a stage has reached.", labels=["stage"])
         versions.add_metric(["first"], journal.backend.first_version)
         versions.add_metric(["last"], ambassador.sequencer.last_version)
         versions.add_metric(["delivered"], ambassador.projector.delivered_version)
@@ -168,7 +172,7 @@ class _AmbassadorCollector(Collector):
         yield CounterMetricFamily(
             "interceptor_commit_delays", "Syncs that waited for more to cover.", value=ambassador.counters.commit_delays
         )
-        yield _histogram("interceptor_log_sync_seconds", "Syncs of the log.", ambassador.counters.sync)
+        yield _histogram("interceptor_log_sync_seconds", "Duration of the log's syncs.", ambassador.counters.sync)
 
     def _holding(self) -> Iterable[Metric]:
         ambassador = self._ambassador
@@ -177,10 +181,14 @@ class _AmbassadorCollector(Collector):
         for each in State:
             state.add_metric([each.name.lower()], int(ambassador.machine.state is each))
         yield state
-        yield GaugeMetricFamily("interceptor_held_requests", "Held now.", value=ambassador.admission.held)
-        yield GaugeMetricFamily("interceptor_held_bytes", "Held now.", value=ambassador.admission.held_bytes)
+        yield GaugeMetricFamily("interceptor_held_requests", "Requests held now.", value=ambassador.admission.held)
         yield GaugeMetricFamily(
-            "interceptor_held_oldest_seconds", "Age of the first held.", value=ambassador.admission.oldest_held_s
+            "interceptor_held_bytes", "Bytes of the requests held now.", value=ambassador.admission.held_bytes
+        )
+        yield GaugeMetricFamily(
+            "interceptor_held_oldest_seconds",
+            "How long the oldest held request has waited.",
+            value=ambassador.admission.oldest_held_s,
         )
         yield _histogram("interceptor_hold_seconds", "How long requests were held.", counters.hold_time)
         ended = CounterMetricFamily("interceptor_holds_ended", "Holds by how they ended.", labels=["reason"])
@@ -188,7 +196,9 @@ class _AmbassadorCollector(Collector):
             ended.add_metric([reason], counters.holds_ended[reason])
         yield ended
         yield GaugeMetricFamily(
-            "interceptor_in_flight_events", "Not answered yet.", value=ambassador.sequencer.outstanding_events
+            "interceptor_in_flight_events",
+            "Events that are not answered yet.",
+            value=ambassador.sequencer.outstanding_events,
         )
         limits = asdict(ambassador.settings.limits) | ambassador.settings.log_options
         limit = GaugeMetricFamily("interceptor_limit", "Limits in force, in their own units.", labels=["limit"])
@@ -202,16 +212,18 @@ class _AmbassadorCollector(Collector):
     def _recovery(self) -> Iterable[Metric]:
         ambassador = self._ambassador
         counters = ambassador.counters
-        yield CounterMetricFamily("interceptor_recoveries", "Recoveries.", value=counters.recoveries)
+        yield CounterMetricFamily("interceptor_recoveries", "Recoveries of the target.", value=counters.recoveries)
         yield _histogram("interceptor_recovery_seconds", "From a death to Active again.", counters.recovery)
         yield _histogram(
             "interceptor_recovery_target_seconds", "From a death to a target that is ready.",
             counters.recovery_target_back,
         )  # fmt: skip
-        yield _histogram("interceptor_recovery_projection_seconds", "Projecting the log.", counters.recovery_projection)
-        yield _histogram("interceptor_recovery_hold_seconds", "The longest hold of each.", counters.recovery_hold)
+        yield _histogram(
+            "interceptor_recovery_projection_seconds", "Projecting the log in a recovery.", counters.recovery_projection
+        )
+        yield _histogram("interceptor_recovery_hold_seconds", "The longest hold of a recovery.", counters.recovery_hold)
         yield _histogram("interceptor_detection_seconds", "From a lost lane to the verdict.", counters.detection)
-        yield CounterMetricFamily("interceptor_replayed_events", "Delivered again.", value=counters.replayed)
+        yield CounterMetricFamily("interceptor_replayed_events", "Events delivered again.", value=counters.replayed)
         yield CounterMetricFamily(
             "interceptor_divergences", "Replayed events answered otherwise.", value=counters.divergences
         )
@@ -223,7 +235,7 @@ class _AmbassadorCollector(Collector):
             "interceptor_boot_id_failures", "Questions for the boot id without an answer.",
             value=counters.boot_id_failures,
         )  # fmt: skip
-        yield CounterMetricFamily("interceptor_quarantined_events", "Quarantined.", value=counters.quarantined)
+        yield CounterMetricFamily("interceptor_quarantined_events", "Events quarantined.", value=counters.quarantined)
         yield CounterMetricFamily(
             "interceptor_uncertain_events", "Events of which it is unknown whether they were applied.",
             value=counters.uncertain,
@@ -240,7 +252,9 @@ class _AmbassadorCollector(Collector):
             value=checkpoints.policy.failures_total,
         )  # fmt: skip
         yield _histogram(
-            "interceptor_checkpoint_blackout_seconds", "Requests held for a checkpoint.", counters.checkpoint_blackout
+            "interceptor_checkpoint_blackout_seconds",
+            "How long requests were held for a checkpoint.",
+            counters.checkpoint_blackout,
         )
         newest = checkpoints.catalogue.newest
         phases = GaugeMetricFamily(
@@ -251,7 +265,7 @@ class _AmbassadorCollector(Collector):
             phases.add_metric([phase], taken.get(phase, 0.0))
         yield phases
         yield GaugeMetricFamily(
-            "interceptor_checkpoint_bytes", "Stored by all that are kept.",
+            "interceptor_checkpoint_bytes", "Size of all checkpoints that are kept.",
             value=sum(entry.size_bytes for entry in checkpoints.catalogue.entries),
         )  # fmt: skip
         yield GaugeMetricFamily(
@@ -263,9 +277,7 @@ class _AmbassadorCollector(Collector):
             value=checkpoints.policy.estimate_s,
         )  # fmt: skip
         yield CounterMetricFamily("interceptor_rests", "Times that the idle target was stopped.", value=counters.rests)
-        yield _histogram(
-            "interceptor_wake_seconds", "From the request that a rest ended with to Active.", counters.wake
-        )
+        yield _histogram("interceptor_wake_seconds", "From the request that ended a rest to Active.", counters.wake)
 
     def _process(self) -> Iterable[Metric]:
         usage = resource.getrusage(resource.RUSAGE_SELF)

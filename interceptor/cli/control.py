@@ -58,9 +58,10 @@ def state_command(state: str | None, as_json: bool, **reach: Any) -> None:
     click.echo("versions  " + "  ".join(f"{name} {value}" for name, value in versions.items()))
     click.echo(f"held      {description['held']}   in flight {description['in_flight']}")
     click.echo(f"target    {target['address']}   incarnation {target['incarnations']}   pid {target['pid'] or '-'}")
-    for name in ("problem", "log_unavailable", "uncertain", "quarantined"):
-        if description[name]:
-            click.echo(f"{name:<9} {description[name]}")
+    shown = {**description, "boot_id_problem": target["boot_id_problem"], "holds": ", ".join(description["holds"])}
+    for name in ("holds", "problem", "boot_id_problem", "note", "log_unavailable", "uncertain", "quarantined"):
+        if shown[name]:
+            click.echo(f"{name:<9} {shown[name]}")
     click.echo(f"if it died now: {description['checkpoints']['recovery_estimate_s']:.1f} s")
     recovery = description["last_recovery"]
     if recovery:

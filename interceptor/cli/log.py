@@ -45,8 +45,8 @@ def log_group() -> None:
     """Look into a log: list, show, follow, check, count, export, import, repair.
 
     \b
-    Everything but `import` and `repair` only reads, takes no lock, and works while the log is written to (files and
-    PostgreSQL).
+    What only reads (all but `import`, `repair` and `unquarantine`) takes no lock, and works while the log is written
+    to (files and PostgreSQL).
       interceptor log show --last 20                       the newest events
       interceptor log show --from 17 --to 17 --body        everything about event 17
       interceptor log tail -f                              what comes in, as it comes

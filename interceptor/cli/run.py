@@ -44,7 +44,7 @@ def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for item in reversed(limit_fields()):
         command = click.option(
             f"--{item.name.replace('_', '-')}", type=click.IntRange(min=1), default=item.default, show_default=True,
-            help="Of the log; see docs/log-format.md.",
+            help=item.metadata["meaning"],
         )(command)  # fmt: skip
     for limit in reversed(fields(Limits)):
         bounds = click.FloatRange if isinstance(limit.default, float) else click.IntRange

@@ -279,7 +279,8 @@ def control(
 
 STATE = {
     "state": "Active", "reason": "active", "versions": {"last": 3, "durable": 2}, "held": 0, "in_flight": 1,
-    "target": {"address": "a:1", "incarnations": 2, "pid": None}, "problem": None, "log_unavailable": None,
+    "target": {"address": "a:1", "incarnations": 2, "pid": None, "boot_id_problem": "GET /id at a:1: 404"},
+    "holds": ["checkpoint", "operator"], "problem": None, "note": "older", "log_unavailable": None,
     "uncertain": [1, 2], "quarantined": [], "last_recovery": None,
     "checkpoints": {"recovery_estimate_s": 1.84},
 }  # fmt: skip
@@ -291,6 +292,8 @@ def test_state_shows_and_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Active (active)" in result.output
     assert "last 3  durable 2" in result.output
     assert "uncertain [1, 2]" in result.output
+    assert "boot_id_problem GET /id at a:1: 404\nnote      older\n" in result.output
+    assert "holds     checkpoint, operator" in result.output
     assert "if it died now: 1.8 s" in result.output
     result, asked = control(monkeypatch, STATE, "state", "--json")
     assert asked == [("GET", "/state", {})]

@@ -11,7 +11,8 @@ from interceptor.limits import MIB, Limits
 from interceptor.memory_bound import memory_bound_bytes
 from storage_backends.options import LogOptions
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "operating.md"
+DOCUMENTS = Path(__file__).resolve().parents[2] / "docs"
+OPERATING, KUBERNETES = DOCUMENTS / "operating.md", DOCUMENTS / "kubernetes.md"
 RING_BYTES = LogOptions().ring_bytes_max
 # Within the bound of another, as an answer is within that of all answers …
 PARTS_OF_OTHERS = {"target_bytes_max", "answer_memory_bytes_max"}
@@ -20,15 +21,30 @@ FILES = {"answer_spool_bytes_max", "answers_spool_bytes_max", "checkpoint_bytes_
 
 
 @pytest.mark.parametrize(
-    ("pattern", "bound"),
+    ("document", "pattern", "bound"),
     [
-        (r"\*\*([0-9.]+) GiB\*\* by default", memory_bound_bytes(Limits(), RING_BYTES)),
-        (r"([0-9.]+) GiB with TLS", memory_bound_bytes(Limits(), RING_BYTES, tls=True)),
-        (r"`--connections-max 1000` it is ([0-9.]+) GiB", memory_bound_bytes(Limits(connections_max=1000), RING_BYTES)),
+        (OPERATING, r"\*\*([0-9.]+) GiB\*\* by default", memory_bound_bytes(Limits(), RING_BYTES)),
+        (OPERATING, r"([0-9.]+) GiB with TLS", memory_bound_bytes(Limits(), RING_BYTES, tls=True)),
+        (
+            OPERATING, r"`--connections-max 1000` it is ([0-9.]+) GiB",
+            memory_bound_bytes(Limits(connections_max=1000), RING_BYTES),
+        ),
+        (
+            OPERATING, r"([0-9.]+) GiB with `--tunnels-max 100` as well",
+            memory_bound_bytes(Limits(connections_max=1000, tunnels_max=100), RING_BYTES),
+        ),
+        (KUBERNETES, r"limits together allow ([0-9.]+) GiB", memory_bound_bytes(Limits(), RING_BYTES)),
+        (
+            KUBERNETES, r"in `options` make it ([0-9.]+) GiB",
+            memory_bound_bytes(
+                Limits(connections_max=1000, tunnels_max=100, intake_bytes_max=2**26, answers_memory_bytes_max=2**26),
+                RING_BYTES,
+            ),
+        ),
     ],
-)
-def test_the_documented_sum_is_the_sum(pattern: str, bound: int) -> None:
-    shown = re.search(pattern, DOCUMENT.read_text())
+)  # fmt: skip
+def test_the_documented_sum_is_the_sum(document: Path, pattern: str, bound: int) -> None:
+    shown = re.search(pattern, document.read_text())
     assert shown is not None
     assert shown.group(1) == f"{bound / 2**30:.1f}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -20,8 +21,10 @@ from interceptor.counters import (
 from interceptor.limits import Limits
 from interceptor.states import State
 from tests.interceptor.fakes import until
+from tests.interceptor.metric_page import metric_page
 from tests.interceptor.running import running
 
+PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 UNITS = ("_seconds", "_bytes", "_total", "_info", "_events", "_requests", "_connections")
 WITHOUT_A_UNIT = {
     "interceptor_version", "interceptor_state", "interceptor_limit", "interceptor_tunnels", "interceptor_incarnations",
@@ -72,6 +75,11 @@ async def test_the_exposition_is_well_formed_and_its_names_follow_the_convention
                 assert family.samples[0].name.removesuffix("_bucket").endswith(UNITS), family.name
             for sample in family.samples:
                 assert not any("/" in value for value in sample.labels.values()), "never a path in a label"
+
+
+async def test_the_page_of_the_metrics_is_what_is_shown() -> None:
+    """docs/metrics.md: `python -m tests.interceptor.metric_page > docs/metrics.md`."""
+    assert PAGE.read_text() == await metric_page()
 
 
 async def test_every_histogram_adds_up() -> None:
