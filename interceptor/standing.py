@@ -43,6 +43,9 @@ class Standing:
         assert self.identity is not None
         self.held_at_return = self.holding()
         self.incarnations += 1
+        if self.incarnations > 1:
+            # It was about the one that we met.
+            self.note = None
         self.since_s = time()
         is_another = journal.facts.get("incarnation") != self.identity
         known: dict[str, Fact] = {

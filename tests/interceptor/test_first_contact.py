@@ -9,6 +9,7 @@ from storage_backends.records import Outcome, Quarantine
 from tests.interceptor.fake_log import FakeBackend, filled, records_of
 from tests.interceptor.fakes import FakeDetector, event
 from tests.interceptor.recovering import recovering
+from tests.interceptor.target import Connection
 
 
 def known(events: int, *, unanswered: int = 0, clean: bool = False) -> FakeBackend:
@@ -43,6 +44,27 @@ async def test_an_empty_log_has_nothing_to_project() -> None:
         await rig.active()
         assert rig.target.asked == []
         assert rig.backend.facts["incarnation"] == "life-1"
+
+
+async def test_what_an_older_target_may_hold_is_said_until_it_is_gone() -> None:
+    """Rule 8: with the next incarnation there is nothing left to restart for."""
+    detector = FakeDetector()
+
+    async def script(connection: Connection) -> None:
+        if connection.number > 1:
+            await connection.echo()
+        await connection.requests()
+        detector.identity = "life-2"
+
+    async with recovering(script, detector=detector) as rig:
+        await rig.active()
+        note = rig.recovery.standing.note
+        assert note is not None
+        assert "the target was there before us" in note
+        assert await rig.answered(rig.request("/first")) == [200]
+        await rig.active()
+        assert rig.recovery.standing.incarnations == 2
+        assert rig.recovery.standing.note is None
 
 
 async def test_a_known_incarnation_gets_nothing_again() -> None:
