@@ -35,7 +35,9 @@ def curl_line(event: Event, target: str, secret_fields: Sequence[str] = SECRET_F
     """
     lines = event.head.decode("latin-1").split("\r\n")
     method, path, _ = lines[0].split(" ", 2)
-    words = ["curl", "-i", "-X", method, f"{target}{path}"]
+    # Told only the method, curl would wait for the content that HEAD never brings.
+    words = ["curl", "-I"] if method == "HEAD" else ["curl", "-i", "-X", method]
+    words.append(f"{target}{path}")
     for line in filter(None, lines[1:]):
         name, _, value = line.partition(":")
         if name.lower() in _FRAMING:

@@ -63,7 +63,7 @@ log_group.add_command(new_key_command)
 def ls_command(log_url: str, key_file: Path | None, as_json: bool) -> None:
     """List the segments of a file log, or the logs in a database.
 
-    Files: every record is read, so a log of many gigabytes takes a while. The state is `open` (written to), `sealed`,
+    Files: every record is read, so a log of many gigabytes takes a while. The state is `open` (the last one), `sealed`,
     or `damaged`; `interceptor log verify` says what the damage is. PostgreSQL: one row for each log in the schema,
     `open` while an interceptor writes to it; this is quick.
 

@@ -31,6 +31,12 @@ def test_the_request_is_shown_as_a_command_without_its_secrets() -> None:
                      "-H", "Accept: */*", "--data-binary", "@event-7.body"]  # fmt: skip
 
 
+def test_a_head_request_is_one_that_curl_does_not_wait_for() -> None:
+    """RFC 9110 §9.3.2: its answer has no content, whatever it says of its length."""
+    line = curl_line(Event(7, 7, b"HEAD /a HTTP/1.1\r\nHost: app\r\n\r\n", b""), "http://127.0.0.1:80")
+    assert line == "curl -I http://127.0.0.1:80/a"
+
+
 def test_routes_are_named_by_method_and_glob() -> None:
     matches = event_matcher("--divergence-ignore", ["GET:/time*", "*:/random"])
     assert matches(event(1, "/time?zone=utc"))
