@@ -162,7 +162,7 @@ def tail_command(
 @log_option
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
 def verify_command(log_url: str, key_file: Path | None, as_json: bool) -> None:
-    """Check a log: every checksum, the order of versions and segments, and which events have no answer.
+    """Check a log: every checksum (files), the order of versions and segments, and which events have no answer.
 
     The exit code is 0 if the log is good and 1 if it is damaged; each damage is named with its file, its byte, and
     what is lost by it. Events without an answer are no damage: they are under way, or the target died with them.
@@ -181,7 +181,8 @@ def verify_command(log_url: str, key_file: Path | None, as_json: bool) -> None:
     else:
         click.echo("\n".join([f"log          {shown_url(log_url)}", *result.as_lines()]))
         if not result.damages:
-            click.echo(f"good         checksums, versions and segments ({monotonic() - began_s:.1f} s)")
+            checked = "checksums, versions and segments" if is_file_log(log_url) else "records and versions"
+            click.echo(f"good         {checked} ({monotonic() - began_s:.1f} s)")
     for damage in result.damages if not as_json else ():
         click.echo(f"DAMAGED      {damage}")
     if result.damages:
@@ -331,5 +332,7 @@ def _report_repaired(result: Verification, log_url: str, directory: Path) -> Non
     if result.damages:
         click.echo("\n".join(f"STILL DAMAGED  {damage}" for damage in result.damages), err=True)
         sys.exit(1)
-    click.echo(f"repaired: {log_url} holds events {result.first_version} to {result.last_version} and is whole")
+    some = result.last_version >= result.first_version
+    held = f"events {result.first_version} to {result.last_version}" if some else "no event"
+    click.echo(f"repaired: {log_url} holds {held} and is whole")
     click.echo(f"Look at what was set aside in {directory} before you delete it.")

@@ -143,6 +143,14 @@ def test_repair_says_what_is_gone_and_the_log_is_good_again(log: Log, place: Pat
     assert "there is nothing to repair" in log("repair").stdout
 
 
+def test_a_repaired_log_that_has_lost_its_first_event_holds_none(log: Log, place: Path) -> None:
+    first = min(place.glob("*.log"))
+    data = bytearray(first.read_bytes())
+    data[data.index(b"GET /cart/1")] ^= 1
+    first.write_bytes(data)
+    assert "holds no event and is whole" in log("repair", "--yes").stdout
+
+
 async def test_repair_refuses_a_log_in_use(log: Log, place: Path) -> None:
     damage(place)
     writer = open_log(f"file:{place}")
