@@ -121,4 +121,3 @@ _OWN = {
     "checkpoint-interval": ("checkpoint_interval_s", parse_duration_s),
     "checkpoint-retention": ("checkpoint_retention", _count),
 }
-OWN_ANNOTATIONS = frozenset(_OWN)

@@ -107,20 +107,7 @@ class Ambassador:
             settings.target, settings.ready_path, limits.connect_timeout_s,
             self.serving if detection in (Detection.PROCESS, Detection.CONNECTION) else None,
         )  # fmt: skip
-        written = Tagger().tagged if settings.tag_requests else plain
-        lanes = [
-            Lane(
-                settings.target,
-                limits,
-                self.counters,
-                on_lost=self._lane_lost,
-                confirm=lambda: self.recovery.confirm(),
-                ask=self.boot_id.ask if self.boot_id is not None else None,
-                is_watched=lambda: self.serving.is_known_alive,
-                written=written,
-            )
-            for _ in range(lane_count(settings.order, settings.lane_count()))
-        ]
+        lanes = self._make_lanes()
         self.projector = Projector(lanes, limits, distribution(settings.order, lanes, self.counters))
         self.projector.ignores = _divergence_filter(settings)
         self.sequencer = Sequencer(self.journal, loop, self.projector.deliver)
@@ -150,9 +137,8 @@ class Ambassador:
         self.stopping = False
         self._was_active = False
         self._deadlines: asyncio.TimerHandle | None = None
-        self._lane_watch = (
-            LaneWatch(lanes[0], self.counters, DEADLINES_S) if settings.order.kind is OrderKind.TOTAL else None
-        )
+        only_lane = lanes[0] if settings.order.kind is OrderKind.TOTAL else None
+        self._lane_watch = LaneWatch(only_lane, self.counters, DEADLINES_S) if only_lane is not None else None
         self.checkpoints.attach(self.machine, self.hold, self.recovery.standing, self._close_connections)
         self._let_rest_while_idle()
         self.journal.on_failed = self._log_failed
@@ -225,6 +211,23 @@ class Ambassador:
         return self._was_active and room and not self.stopping and self.machine.state is not State.FAILED
 
     # --- inside
+
+    def _make_lanes(self) -> list[Lane]:
+        settings = self.settings
+        written = Tagger().tagged if settings.tag_requests else plain
+        return [
+            Lane(
+                settings.target,
+                settings.limits,
+                self.counters,
+                on_lost=self._lane_lost,
+                confirm=lambda: self.recovery.confirm(),
+                ask=self.boot_id.ask if self.boot_id is not None else None,
+                is_watched=lambda: self.serving.is_known_alive,
+                written=written,
+            )
+            for _ in range(lane_count(settings.order, settings.lane_count()))
+        ]
 
     def _make_detector(self, detection: Detection) -> DeathDetector:
         target = self.settings.target

@@ -41,6 +41,8 @@ class _AmbassadorCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         yield from self._traffic()
+        yield from self._memory()
+        yield from self._lanes()
         yield from self._versions()
         yield from self._holding()
         yield from self._recovery()
@@ -81,6 +83,23 @@ class _AmbassadorCollector(Collector):
         for result in ("loaded", "failed"):
             reloads.add_metric([result], counters.tls_reloads[result])
         yield reloads
+        yield GaugeMetricFamily(
+            "interceptor_connections", "Client connections now.", value=self._ambassador.listener.connections
+        )
+        yield GaugeMetricFamily(
+            "interceptor_tunnels", "Upgraded connections now.", value=self._ambassador.passages.tunnels
+        )
+        yield CounterMetricFamily(
+            "interceptor_lane_connections", "Connections of the ordered lanes.", value=counters.lane_connections
+        )
+        yield CounterMetricFamily(
+            "interceptor_resent", "Events sent again behind an announced close.", value=counters.resent
+        )
+        yield CounterMetricFamily(
+            "interceptor_answer_spooled_bytes", "Bytes of answers that waited in files.", value=counters.spooled_bytes
+        )
+
+    def _memory(self) -> Iterable[Metric]:
         budget = self._ambassador.gate.budget
         yield GaugeMetricFamily(
             "interceptor_answers_waiting_bytes", "Answers that wait for clients in memory.", value=budget.memory_bytes
@@ -96,22 +115,6 @@ class _AmbassadorCollector(Collector):
         bound = memory_bound_bytes(settings.limits, ring_bytes_max, tls=settings.listen_tls is not None)
         yield GaugeMetricFamily(
             "interceptor_memory_bound_bytes", "What the limits let this process take at most.", value=bound
-        )
-        yield GaugeMetricFamily(
-            "interceptor_connections", "Client connections now.", value=self._ambassador.listener.connections
-        )
-        yield GaugeMetricFamily(
-            "interceptor_tunnels", "Upgraded connections now.", value=self._ambassador.passages.tunnels
-        )
-        yield CounterMetricFamily(
-            "interceptor_lane_connections", "Connections of the ordered lanes.", value=counters.lane_connections
-        )
-        yield from self._lanes()
-        yield CounterMetricFamily(
-            "interceptor_resent", "Events sent again behind an announced close.", value=counters.resent
-        )
-        yield CounterMetricFamily(
-            "interceptor_answer_spooled_bytes", "Bytes of answers that waited in files.", value=counters.spooled_bytes
         )
 
     def _lanes(self) -> Iterable[Metric]:

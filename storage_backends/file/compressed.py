@@ -19,7 +19,6 @@ import google_crc32c
 SUFFIX = ".zst"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 LEVEL = 3
-BLOCK_BYTES_MAX = 1 << 31
 
 _SKIPPABLE = struct.Struct("<II")
 _SKIPPABLE_MAGIC = 0x184D2A50

@@ -182,10 +182,6 @@ class Containerd:
     def checkpoint(self, container: str, archive: Path, timeout_s: int = 0) -> None:
         self._call("CheckpointContainer", container_id=container, location=str(archive), timeout=timeout_s)
 
-    def kill_container(self, container: str) -> None:
-        self._call("StopContainer", container_id=container, timeout=0)
-        self._call("RemoveContainer", container_id=container)
-
     def remove_pod(self, sandbox: str) -> None:
         self._sandboxes.pop(sandbox)
         self._call("StopPodSandbox", pod_sandbox_id=sandbox)

@@ -46,7 +46,6 @@ class FakeClient:
         self.aborted = False
         self.finishes = 0
         self.last_version = 0
-        self.uploads: list[Any] = []
 
     @property
     def output(self) -> bytes:
@@ -163,13 +162,12 @@ class FakePassages:
         self.started: list[Any] = []
         self.reads_in_flight = 0
         self.on_idle: Callable[[], None] | None = None
-        self.idle_closed = 0
 
     def start(self, exchange: Any) -> None:
         self.started.append(exchange)
 
     def close_idle(self) -> None:
-        self.idle_closed += 1
+        """There is nothing idle."""
 
 
 class FakeLane:

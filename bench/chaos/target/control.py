@@ -16,9 +16,6 @@ EXIT_STATUS = 70
 SLOW_S = 0.15
 SOON_S = 0.004
 
-# Done by the application itself, on every server.
-BEFORE = ("exit-before", "slow")
-AFTER = ("exit-after", "exit-between")
 # Done by a server that owns its sockets.
 ON_THE_WIRE = ("half-head-exit", "half-head-close", "garbage", "half-answer-exit", "hang-in-answer", "close-after")
 # Only sensible in the middle of an answer that clients get in pieces.

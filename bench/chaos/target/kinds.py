@@ -15,7 +15,6 @@ class TargetKind:
     command: Callable[[int], list[str]]
     on_the_wire: bool = False
     prefork: bool = False
-    respawns: bool = False
     note: str = ""
 
 
@@ -49,7 +48,7 @@ KINDS = {
     kind.name: kind
     for kind in (
         TargetKind("raw", _own("raw"), on_the_wire=True),
-        TargetKind("respawned", _own("respawned"), on_the_wire=True, respawns=True),
+        TargetKind("respawned", _own("respawned"), on_the_wire=True),
         TargetKind("threaded", _own("threaded")),
         TargetKind("uvicorn", _uvicorn),
         TargetKind(
