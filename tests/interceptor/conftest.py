@@ -29,6 +29,7 @@ BOTH_LOOPS = (
     "test_lane_losses.py",
     "test_lane_streams.py",
     "test_recovery.py",
+    "test_recovery_projection.py",
     "test_first_contact.py",
     "test_listener_tls.py",
     "test_tls_closing.py",

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import google_crc32c
 import pytest
 
-from storage_backends.backend import Fact
 from storage_backends.codec import FRAME_MAGIC, encode_batch
 from storage_backends.conformance import event, events, read_all, versions
 from storage_backends.errors import LogConfigurationError, LogDamagedError, LogError
 from storage_backends.file import FileLog, open_file_log_readonly
-from storage_backends.file.facts import load_facts, store_facts
 from storage_backends.file.segment import encode_header, segment_name
 from storage_backends.options import LogOptions
 from storage_backends.records import Outcome, Record
+from tests.storage_backends.damaging import contents, flip, frames, segments, truncate
 
 OPTIONS = LogOptions(segment_bytes_max=200)
 EXPECTED: list[Record] = [
@@ -42,30 +39,6 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def place(sound: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(sound, tmp_path / "log"))
-
-
-def segments(place: Path) -> list[Path]:
-    return sorted(place.glob("*.log"))
-
-
-def contents(place: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in segments(place)}
-
-
-def frames(path: Path) -> list[int]:
-    """Return the offsets of the segment's frames."""
-    data = path.read_bytes()
-    return [at for at in range(len(data)) if data.startswith(FRAME_MAGIC, at)]
-
-
-def flip(path: Path, at: int, bits: int = 0x01) -> None:
-    data = bytearray(path.read_bytes())
-    data[at] ^= bits
-    path.write_bytes(data)
-
-
-def truncate(path: Path, length_bytes: int) -> None:
-    path.write_bytes(path.read_bytes()[:length_bytes])
 
 
 def torn_tail(place: Path) -> None:
@@ -335,58 +308,6 @@ async def test_every_truncation_is_refused_or_cut_at_a_whole_frame(sound: Path, 
             shutil.rmtree(place)
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "000003.log", "LOCK.old"])
-def test_a_directory_that_is_not_ours_is_refused_and_nothing_is_created(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(b"precious")
-    with pytest.raises(LogConfigurationError, match="foreign"):
-        FileLog("file:", tmp_path, OPTIONS)
-    assert [path.name for path in tmp_path.iterdir()] == [name]
-
-
-def as_directory(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    path.mkdir()
-
-
-def as_text(text: str) -> Callable[[Path], None]:
-    return lambda path: path.write_text(text) and None
-
-
-@pytest.mark.parametrize("damage", [as_directory, as_text(""), as_text("[1]"), as_text("[" * 100_000)])
-def test_facts_that_can_not_be_read_are_refused_in_one_way(damage: Callable[[Path], None], place: Path) -> None:
-    """Rule 8: not a traceback, and not a guess that nothing was noted."""
-    damage(place / "FACTS.json")
-    log = FileLog("file:", place, OPTIONS)
-    with pytest.raises(LogDamagedError, match=r"FACTS.json at byte 0: the facts about the log can't be read"):
-        log.load_facts()
-    log.close()
-
-
-async def test_a_pipe_with_a_segments_name_is_damage_and_not_waited_for(place: Path) -> None:
-    middle = segments(place)[1]
-    middle.unlink()
-    os.mkfifo(middle)
-    with pytest.raises(LogError, match=f"{middle.name} at byte 0|{place}"):
-        await read_all(FileLog("file:", place, OPTIONS).reader(1))
-
-
-def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_stays(place: Path, tmp_path: Path) -> None:
-    precious = tmp_path / "precious"
-    precious.write_text("mine")
-    (place / "LOCK").unlink()
-    (place / "LOCK").symlink_to(precious)
-    with pytest.raises(LogError, match="LOCK"):
-        FileLog("file:", place, OPTIONS)
-    assert precious.read_text() == "mine"
-
-
-def test_a_fresh_volume_and_a_note_beside_the_segments_are_no_reason_to_refuse(tmp_path: Path) -> None:
-    (tmp_path / "lost+found").mkdir()
-    FileLog("file:", tmp_path, OPTIONS).close()
-    (tmp_path / "notes.txt").write_text("mine")
-    FileLog("file:", tmp_path, OPTIONS).close()
-
-
 async def test_a_body_made_of_frame_magics_does_not_hold_up_the_start(place: Path) -> None:
     last = segments(place)[-1]
     body = (FRAME_MAGIC + (30_000).to_bytes(4, "little")) * 10_000
@@ -404,25 +325,3 @@ async def test_the_view_takes_an_incomplete_end_for_the_end_and_changes_nothing(
     assert view.torn_bytes > 0
     assert await read_all(view.reader(1)) == EXPECTED[:-1]
     assert contents(place) == before
-
-
-def test_a_flipped_bit_in_the_facts_is_refused(tmp_path: Path) -> None:
-    """Rule 8: they say what a checkpoint holds, and another version would be as good a number."""
-    facts: dict[str, Fact] = {
-        "clean_stop": 12,
-        "checkpoints": [{"id": "http-1", "version": 10, "time": 0.5, "ü": None}],
-    }
-    fd = os.open(tmp_path, os.O_RDONLY)
-    store_facts(tmp_path, fd, facts)
-    os.close(fd)
-    path = tmp_path / "FACTS.json"
-    written = path.read_bytes()
-    assert load_facts(tmp_path) == facts
-    for place in range(len(written)):
-        for bit in range(8):
-            path.write_bytes(written[:place] + bytes([written[place] ^ 1 << bit]) + written[place + 1 :])
-            with suppress(LogDamagedError):
-                # In white space, and in the checksum's own name: the facts are the same.
-                assert load_facts(tmp_path).items() >= facts.items()
-    path.write_text('{"clean_stop": 12}')
-    assert load_facts(tmp_path) == {"clean_stop": 12}, "an older file"

@@ -12,7 +12,7 @@ from pathlib import Path
 import google_crc32c
 import pytest
 
-from storage_backends.codec import FRAME_MAGIC, encode_batch
+from storage_backends.codec import encode_batch
 from storage_backends.conformance import event, read_all, versions
 from storage_backends.errors import LogConfigurationError, LogError, LogLockedError
 from storage_backends.file import FileLog
@@ -21,6 +21,7 @@ from storage_backends.file.repair import Repair, prepared_repair
 from storage_backends.file.segment import HEADER_BYTES, encode_header, segment_name
 from storage_backends.options import LogOptions
 from storage_backends.records import Event, Outcome
+from tests.storage_backends.damaging import flip, frames, segments
 
 OPTIONS = LogOptions(segment_bytes_max=300)
 LAST = 20
@@ -52,25 +53,10 @@ def place(sound: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(sound, tmp_path / "log"))
 
 
-def segments(place: Path) -> list[Path]:
-    return sorted(place.glob("*.log"))
-
-
-def frames(path: Path) -> list[int]:
-    data = path.read_bytes()
-    return [at for at in range(len(data)) if data.startswith(FRAME_MAGIC, at)]
-
-
 def frames_of(path: Path, kind: int) -> list[int]:
     """Return the offsets of the events (0) or outcomes (1), of which each frame here holds one."""
     data = path.read_bytes()
     return [at for at in frames(path) if data[at + 12 : at + 14] == bytes((0x95, kind))]
-
-
-def flip(path: Path, at: int) -> None:
-    data = bytearray(path.read_bytes())
-    data[at] ^= 1
-    path.write_bytes(data)
 
 
 def truncate(path: Path, length_bytes: int) -> None:
