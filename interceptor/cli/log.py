@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from contextlib import aclosing
@@ -17,7 +16,6 @@ from interceptor.cli.control import release_live
 from interceptor.cli.log_keys import new_key_command
 from interceptor.logview.filters import Filters
 from interceptor.logview.importing import import_file
-from interceptor.logview.joining import follow_joined, read_joined
 from interceptor.logview.lines import HEADING
 from interceptor.logview.listing import database_table, list_database, list_directory, table
 from interceptor.logview.options import (
@@ -30,7 +28,7 @@ from interceptor.logview.options import (
 from interceptor.logview.releasing import release_event
 from interceptor.logview.repair_text import describe
 from interceptor.logview.running import OutputGroup, progress_bar, run
-from interceptor.logview.selection import facts_of, opened_source, selected
+from interceptor.logview.selection import followed, opened_source, selected
 from interceptor.logview.source import directory_of, is_file_log, is_postgres_log
 from interceptor.logview.statistics import Statistics
 from interceptor.logview.verification import Verification, verify_directory, verify_url
@@ -142,15 +140,11 @@ def tail_command(
 
     async def tail() -> None:
         async with opened_source(log_url, key_file) as source:
-            last = source.find_last_version()
-            first_version = max(source.first_version, last - count + 1)
-            reader = source.reader(first_version)
             if not as_json:
                 click.echo(HEADING)
-            with contextlib.closing(reader):
-                read = follow_joined if follow else read_joined
-                async with aclosing(read(reader, Filters(first_version), facts_of(source))) as batches:
-                    await write_all(batches, format_event, write_out)
+            batches = followed(source, count) if follow else selected(source, Filters(), count)
+            async with aclosing(batches):
+                await write_all(batches, format_event, write_out)
 
     try:
         run(tail(), log_url)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from interceptor.logview.errors import LogViewError
 from interceptor.logview.filters import Filters
-from interceptor.logview.joining import JoinedEvent, read_joined
+from interceptor.logview.joining import JoinedEvent, follow_joined, read_joined
 from interceptor.logview.source import LogSource, open_source
 from storage_backends.backend import Fact
 from storage_backends.errors import LogDamagedError, LogError
@@ -48,6 +48,15 @@ async def selected(source: LogSource, filters: Filters, last: int | None) -> Asy
         batches = read_joined(reader, replace(filters, from_version=first_version), facts_of(source))
         async with aclosing(batches if last is None else _last_of(batches, last)) as wanted:
             async for batch in wanted:
+                yield batch
+
+
+async def followed(source: LogSource, count: int) -> AsyncGenerator[list[JoinedEvent], None]:
+    """Yield the last so many events, then what comes, for ever. Raises LogDamagedError, LogGapError."""
+    first_version = max(source.first_version, source.find_last_version() - count + 1)
+    with contextlib.closing(source.reader(first_version)) as reader:
+        async with aclosing(follow_joined(reader, Filters(first_version), facts_of(source))) as batches:
+            async for batch in batches:
                 yield batch
 
 

@@ -14,6 +14,7 @@ from interceptor.cli.main import cli
 from interceptor.logview.errors import LogViewError
 from storage_backends.errors import LogError
 from storage_backends.file.segment import HEADER_BYTES
+from storage_backends.file.tolerant_view import TolerantFileView
 
 Log = Callable[..., Result]
 
@@ -119,6 +120,13 @@ def test_tail(log: Log) -> None:
     assert shown(log("tail", "-n", "2")) == [5, 6]
     assert shown(log("tail", "-n", "0")) == []
     assert [line["version"] for line in objects(log("tail", "--json", "-n", "1"))] == [6]
+
+
+def test_tail_shows_no_more_than_asked_for_while_the_log_grows(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events that come between the look at the log's end and the reading displace older ones."""
+    monkeypatch.setattr(TolerantFileView, "find_last_version", lambda _source: 4)
+    assert shown(log("tail", "-n", "2")) == [5, 6]
+    assert shown(log("show", "--last", "2")) == [5, 6]
 
 
 def test_stats(log: Log) -> None:
