@@ -11,11 +11,12 @@ import errno
 import fcntl
 import os
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from storage_backends.errors import LogConfigurationError, LogDamagedError, LogLockedError
 from storage_backends.file.compressed import SUFFIX, ZSTD_MAGIC, CompressedFile, compressed_path
 from storage_backends.file.segment import SEGMENT_MAGIC, Segment, parse_segment_name, segment_name
+from storage_backends.url import split_url
 
 LOCK_NAME = "LOCK"
 FACTS_NAME = "FACTS.json"
@@ -28,10 +29,10 @@ _NAMES_IN_EMPTY = {LOCK_NAME, FACTS_NAME, "FACTS.new", "lost+found"}
 
 def path_of_url(url: str) -> Path:
     """Return the directory that `file:///dir`, `file:dir` or `file://./dir` names. Raises LogConfigurationError."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     if parts.query or parts.fragment:
         raise LogConfigurationError(f"{url!r}: a file log takes no query and no fragment; write ? as %3F, # as %23")
-    host, path = unquote(parts.netloc), unquote(parts.path)
+    host, path = unquote(parts.authority), unquote(parts.path)
     if host in (".", ".."):
         path = host + path
     elif host not in ("", "localhost"):

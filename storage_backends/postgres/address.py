@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode
 
 from storage_backends.errors import LogConfigurationError
+from storage_backends.url import split_url
 
 SCHEMES = ("postgresql", "postgres")
 CONNECT_TIMEOUT_S = 5.0
@@ -86,11 +87,13 @@ def lock_key(schema: str, log_name: str) -> int:
 
 def parse_url(url: str) -> Address:
     """Check a URL; nothing is connected.  Raises LogConfigurationError, which never shows the password."""
+    parts = split_url(url)
     try:
-        parts = urlsplit(url)
         given = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-    except ValueError as error:
-        raise LogConfigurationError(f"the URL of the database can't be read: {type(error).__name__}") from None
+    except ValueError:
+        raise LogConfigurationError(
+            "the URL of the database can't be read: what is behind ? is NAME=VALUE&NAME=VALUE"
+        ) from None
     if parts.scheme.lower() not in SCHEMES or parts.fragment:
         raise LogConfigurationError(
             "the URL of a database is postgresql://USER@HOST:PORT/DATABASE?log_name=NAME (a '#' in it is written %23)"
@@ -110,14 +113,14 @@ def parse_url(url: str) -> Address:
     fallback_name = given.pop("fallback_application_name", f"interceptor log {own['log_name']}")
     given.setdefault("application_name", fallback_name)
     given.setdefault("target_session_attrs", "read-write")
-    user, at, host = parts.netloc.rpartition("@")
+    user, at, host = parts.authority.rpartition("@")
     public = {name: value for name, value in {**given, **own}.items() if name not in _SECRET}
     path = parts.path or "/"
     server = f"postgresql://{user.partition(':')[0]}{at}{host}{path}"
     return Address(
         dsns=tuple(
             f"postgresql://{netloc}{path}?{urlencode({**given, **place}, quote_via=quote)}"
-            for netloc, place in _one_by_one(parts.netloc, given)
+            for netloc, place in _one_by_one(parts.authority, given)
         ),
         shown=f"{server}?{urlencode(public, safe='/', quote_via=quote)}",
         server=server + (f"?host={given['host']}" if "host" in given else ""),

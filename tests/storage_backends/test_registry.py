@@ -51,13 +51,14 @@ def test_a_third_party_adds_a_scheme_by_entry_point(monkeypatch: pytest.MonkeyPa
         ("file://./a", "a"),
         ("file://../a", "../a"),
         ("file:///a%20b", "/a b"),
+        ("file:///[a/b]", "/[a/b]"),
     ],
 )
 def test_a_file_url_names_a_directory(url: str, path: str) -> None:
     assert path_of_url(url) == Path(path)
 
 
-@pytest.mark.parametrize("url", ["file:", "file://", "file://data/log", "file:///a?b=c", "file:///a#b"])
+@pytest.mark.parametrize("url", ["file:", "file://", "file://data/log", "file:///a?b=c", "file:///a#b", "file://[a"])
 def test_an_ambiguous_file_url_is_refused(url: str) -> None:
     with pytest.raises(LogConfigurationError):
         path_of_url(url)
