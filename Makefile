@@ -19,7 +19,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# After editing a module of the hot path: until then it is read from source, which costs about twice the CPU.
+# After editing a module of the hot path: until then it is read from source, which costs more CPU.
 compile: $(VENV)/.run
 	$(BIN)/python -m pip install --quiet --editable .
 

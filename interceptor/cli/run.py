@@ -27,6 +27,7 @@ from interceptor.logview.redaction import Redaction
 from interceptor.order import LANES_DEFAULT, Order
 from interceptor.retention import Retention
 from interceptor.runner import run as run_ambassador
+from interceptor.secret_files import read_secret
 from interceptor.server_tls import TlsFiles
 from interceptor.settings import Settings, parse_detection
 from interceptor.shown_url import shown_url
@@ -120,6 +121,7 @@ def parse_order(_context: click.Context, _parameter: click.Parameter, text: str)
 @click.option(
     "--log",
     "log_url",
+    envvar=["INTERCEPTOR_LOG", "INTERCEPTOR_LOG_URL"],
     default=DEFAULT_LOG,
     help="file:///DIR, postgresql://USER@HOST/DATABASE?log_name=NAME or memory://.",
 )
@@ -187,7 +189,6 @@ def parse_order(_context: click.Context, _parameter: click.Parameter, text: str)
 )
 @click.option(
     "--redact-header",
-    "redact_headers",
     multiple=True,
     metavar="NAME",
     default=SECRET_FIELDS,
@@ -239,7 +240,7 @@ def run_command(**options: Any) -> None:
 
 
 def _settings(options: dict[str, Any]) -> Settings:
-    Redaction(options["redact_headers"])  # refuses what can't be a name
+    Redaction(options["redact_header"])  # refuses what can't be a name
     limits = Limits(**{item.name: options[item.name] for item in fields(Limits)})
     target_tls = TargetTls(options["target_ca_file"], options["target_server_name"])
     detection, boot_id_path = parse_detection(options["detect"]) if options["detect"] else (None, None)
@@ -269,7 +270,7 @@ def _settings(options: dict[str, Any]) -> Settings:
         hold_dry_run=options["hold_dry_run"],
         on_divergence=OnDivergence(options["on_divergence"]),
         divergence_ignore=options["divergence_ignore"],
-        redact_headers=options["redact_headers"],
+        redact_headers=options["redact_header"],
         command=options["command"],
         retention=Retention.parse(options["retain"]),
         checkpoint=read_checkpoint_options(options),
@@ -299,14 +300,3 @@ def _mode(text: str) -> int:
 def read_token(path: Path | None) -> str | None:
     """Return the token in a file, None without a file.  Raises ConfigurationError."""
     return None if path is None else read_secret(path, "--admin-token-file")
-
-
-def read_secret(path: Path, option: str) -> str:
-    """Return what is in a file, without the white space around it.  Raises ConfigurationError."""
-    try:
-        secret = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{option} {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from error
-    if not secret:
-        raise ConfigurationError(f"{option} {path}: the file is empty")
-    return secret

@@ -10,12 +10,30 @@ import click
 
 from interceptor.logview.filters import Filters
 from interceptor.logview.redaction import DEFAULT_FIELDS, Redaction
+from interceptor.secret_files import read_secret
 
 Command = Callable[..., Any]
 
+# In the context's meta: the URL from the file.
+_URL_FROM_FILE = "interceptor.log_url"
+
+
+def _read_url_file(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
+    if path is not None:
+        context.meta[_URL_FROM_FILE] = read_secret(path, "--log-url-file")
+
+
+def _prefer_url_file(context: click.Context, _parameter: click.Parameter, url: str) -> str:
+    return str(context.meta.get(_URL_FROM_FILE, url))
+
+
 _log_option = click.option(
-    "--log", "log_url", default="file:interceptor-log", show_default=True, metavar="URL",
+    "--log", "log_url", default="file:interceptor-log", show_default=True, metavar="URL", callback=_prefer_url_file,
     envvar=["INTERCEPTOR_LOG", "INTERCEPTOR_LOG_URL"], show_envvar=True, help="The log, as given to `interceptor run`.",
+)  # fmt: skip
+_url_file_option = click.option(
+    "--log-url-file", type=click.Path(path_type=Path), metavar="FILE", is_eager=True, expose_value=False,
+    callback=_read_url_file, envvar="INTERCEPTOR_LOG_URL_FILE", show_envvar=True, help="File with the URL for --log.",
 )  # fmt: skip
 _key_file_option = click.option(
     "--log-key-file", "key_file", type=click.Path(path_type=Path), metavar="FILE",
@@ -25,7 +43,7 @@ _key_file_option = click.option(
 
 def log_option(command: Command) -> Command:
     """Which log, and its keys: the parameters `log_url` and `key_file`."""
-    return _log_option(_key_file_option(command))
+    return _log_option(_url_file_option(_key_file_option(command)))
 
 
 def filter_options(command: Command) -> Command:

@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
+import click
 import pytest
 import yaml
+from click.core import ParameterSource
 from click.testing import CliRunner, Result
 
 from interceptor.cli import run as run_module
 from interceptor.cli.main import cli, main
+from interceptor.cli.run import run_command
 from interceptor.incident import OnUnclean
 from interceptor.journal import Durability
 from interceptor.log_damage import with_remedy
@@ -98,6 +101,31 @@ def test_every_option_arrives(settings_of: Callable[..., Settings], tmp_path: Pa
     assert settings.limits.hold_time_max_s == 1.5
     assert settings.log_options["segment_bytes_max"] == 4096
     assert list(settings.command) == ["python", "-m", "app", "--flag"]
+
+
+def an_environment(option: click.Option) -> str:
+    """Return a value that the option takes, and that is not its default."""
+    if isinstance(option.type, click.Choice):
+        return str(next(choice for choice in option.type.choices if choice != option.default))
+    if isinstance(option.type, click.IntRange | click.FloatRange):
+        return "7"
+    return "1" if option.is_flag else "arrival" if option.name == "order" else "some"
+
+
+@pytest.mark.parametrize(
+    "option",
+    [each for each in run_command.params if isinstance(each, click.Option) and each.name != "config"],
+    ids=lambda option: str(option.opts[0]),
+)
+def test_every_option_is_an_environment_variable_of_its_name(
+    option: click.Option, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = option.opts[0].removeprefix("--").replace("-", "_").upper()
+    monkeypatch.setenv(f"INTERCEPTOR_{name}", an_environment(option))
+    arguments = [] if option.name == "target" else [*TARGET]
+    context = run_command.make_context("run", arguments, auto_envvar_prefix="INTERCEPTOR")
+    assert option.name is not None
+    assert context.get_parameter_source(option.name) is ParameterSource.ENVIRONMENT
 
 
 def test_options_win_over_environment_over_file_over_defaults(

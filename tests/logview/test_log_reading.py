@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from interceptor.cli.main import cli
+from interceptor.errors import ConfigurationError
 from interceptor.logview.errors import LogViewError
 from storage_backends.errors import LogError
 from storage_backends.file.segment import HEADER_BYTES
@@ -228,6 +229,18 @@ def test_the_log_may_come_from_the_environment(place: Path, monkeypatch: pytest.
     monkeypatch.setenv("INTERCEPTOR_LOG", f"file:{place}")
     result = CliRunner().invoke(cli, ["log", "verify"], catch_exceptions=False)
     assert result.exit_code == 0
+
+
+def test_the_log_may_come_from_a_file_that_goes_before_the_environment(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with `interceptor run`: in a Pod the environment names the image's own place."""
+    (tmp_path / "url").write_text(f"file:{place}\n")
+    monkeypatch.setenv("INTERCEPTOR_LOG", f"file:{tmp_path}/nothing")
+    result = CliRunner().invoke(cli, ["log", "verify", "--log-url-file", str(tmp_path / "url")], catch_exceptions=False)
+    assert result.exit_code == 0
+    with pytest.raises(ConfigurationError, match="--log-url-file nowhere"):
+        CliRunner().invoke(cli, ["log", "verify", "--log-url-file", "nowhere"], catch_exceptions=False)
 
 
 def test_broken_facts_do_not_hide_the_events(log: Log, place: Path) -> None:
