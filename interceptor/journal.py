@@ -1,7 +1,9 @@
 """The proxy's use of the log: append before delivery, sync beside it, outcomes behind it.
 
 One sync covers everything that arrived while the one before it was under way; `group_commit` says when the next one
-starts.  In relaxed durability it starts `relaxed_window_ms` after the first record that needs it.
+starts.  In relaxed durability it starts `relaxed_window_ms` after the first record that needs it, and answers go at
+once, unless it takes longer than another window: then they wait for it, or a disk that hangs would make the bound on
+what was acknowledged and may be lost as large as the ring.
 """
 
 from __future__ import annotations
@@ -68,6 +70,7 @@ class Journal:
         self._outcomes_timer: asyncio.TimerHandle | None = None
         self._sync_timer: asyncio.TimerHandle | None = None
         self._facts_timer: asyncio.TimerHandle | None = None
+        self._overdue_timer: asyncio.TimerHandle | None = None
         self._syncing = False
         self._unsynced = False
         self._sync_started_s = 0.0
@@ -217,7 +220,7 @@ class Journal:
             async with asyncio.timeout_at(deadline_s):
                 await self.make_durable()
         finally:
-            for timer in (self._outcomes_timer, self._sync_timer, self._facts_timer):
+            for timer in (self._outcomes_timer, self._sync_timer, self._facts_timer, self._overdue_timer):
                 if timer is not None:
                     timer.cancel()
             self.group_commit.close()
@@ -274,7 +277,14 @@ class Journal:
         self._unsynced = self._events_unsynced = False
         backend = self.backend
         self._sync_covers = (backend.last_version - backend.durable_version, backend.ring.undurable_bytes)
+        if not self._strict and not self._never_waits:
+            self._overdue_timer = self._loop.call_later(self._window_s, self._sync_overdue)
         self.backend.sync(self._synced)
+
+    def _sync_overdue(self) -> None:
+        # Relaxed: what left has left; what leaves from now on is durable, until the sync is done.
+        self._overdue_timer = None
+        self.release_version = self.backend.durable_version
 
     def _synced(self, error: LogError | None) -> None:
         self._syncing = False
@@ -291,6 +301,8 @@ class Journal:
             if self._events_unsynced:
                 self._commit()
             self.on_durable()
+        else:
+            self._relax()
         if error is None and self._events_refused:
             self.on_room()
         if self._unsynced and not self._syncing and self._sync_timer is None and error is None:
@@ -299,6 +311,14 @@ class Journal:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _relax(self) -> None:
+        if self._overdue_timer is not None:
+            self._overdue_timer.cancel()
+            self._overdue_timer = None
+        elif self.failure is None and self.release_version != RELEASE_AT_ONCE:
+            self.release_version = RELEASE_AT_ONCE
+            self.on_durable()
 
     def _fail(self, error: LogError) -> None:
         if self.failure is None:

@@ -58,11 +58,47 @@ async def test_relaxed_syncs_a_window_after_the_first_record_that_needs_it(make_
     assert plane.backend.calls == ["sync"]
     plane.backend.complete()
     assert plane.journal.durable_version == 2
-    assert [delay_s for delay_s, _ in scheduled] == [0.1, 0.1], "what came meanwhile has a window of its own"
+    assert _delays(scheduled, plane.journal._sync_due) == [0.1, 0.1], "what came meanwhile has a window of its own"
     plane.journal._sync_due()
     plane.backend.complete()
     assert plane.journal.durable_version == 3
-    assert len(scheduled) == 2
+    assert len(_delays(scheduled, plane.journal._sync_due)) == 2
+
+
+async def test_relaxed_answers_wait_for_a_flush_that_takes_longer_than_a_window(make_plane: MakePlane) -> None:
+    """Rule 2: a disk or a database that hangs must not make the stated window as large as the ring."""
+    plane = make_plane(Durability.RELAXED, relaxed_window_ms=100)
+    journal = plane.journal
+    scheduled: list[tuple[float, object]] = []
+    told: list[int] = []
+    journal._loop = _Recording(asyncio.get_running_loop(), scheduled)  # type: ignore[assignment]
+    journal.on_durable = lambda: told.append(journal.release_version)
+    journal.append([event(1)])
+    journal._sync_due()
+    assert _delays(scheduled, journal._sync_overdue) == [0.1]
+    assert journal.release_version == RELEASE_AT_ONCE, "within the window nothing waits"
+    journal._sync_overdue()
+    journal.append([event(2)])
+    assert journal.release_version == 0
+    plane.backend.complete()
+    assert told == [RELEASE_AT_ONCE]
+    journal._sync_due()
+    plane.backend.complete()
+    assert told == [RELEASE_AT_ONCE], "a flush in time is told to nobody: nobody waits for it"
+
+
+async def test_relaxed_answers_that_wait_never_leave_after_a_failure(make_plane: MakePlane) -> None:
+    """Rule 9: also where the log fails while a flush is under way that then succeeds."""
+    plane = make_plane(Durability.RELAXED)
+    journal = plane.journal
+    journal.append([event(1)])
+    journal._start_sync()
+    journal._sync_overdue()
+    plane.backend.fail_append = FAILED
+    with pytest.raises(LogFailedError):
+        journal.append([event(2)])
+    plane.backend.complete()
+    assert journal.release_version == 0
 
 
 async def test_outcomes_go_before_the_next_events_or_after_a_moment(make_plane: MakePlane) -> None:
@@ -252,6 +288,10 @@ async def test_it_goes_on_where_the_log_stands(make_plane: MakePlane) -> None:
     assert plane.journal.last_version == plane.journal.release_version == 3
     assert plane.journal.facts == {"incarnation": "life-0"}
     assert len(records_of(backend, Event)) == 3
+
+
+def _delays(scheduled: list[tuple[float, object]], callback: object) -> list[float]:
+    return [delay_s for delay_s, scheduled_callback in scheduled if scheduled_callback == callback]
 
 
 class _Recording:
