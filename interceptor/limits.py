@@ -2,7 +2,7 @@
 
 Each field is an option of `interceptor run` (`--hold-requests-max`), an environment variable
 (`INTERCEPTOR_HOLD_REQUESTS_MAX`), a key of the configuration file, and a sample of the metric `interceptor_limit`;
-what was reached is counted in `interceptor_limit_reached_total`.
+what was reached is mostly counted in `interceptor_limit_reached_total`.
 """
 
 from __future__ import annotations

@@ -184,7 +184,7 @@ async def test_a_target_that_is_restarted_while_it_is_parked_is_projected() -> N
     async with recovering(backend=known(2, unanswered=1), detector=detector, on_unclean=OnUnclean.WAIT) as rig:
         await rig.parked()
         detector.identity = "life-2"
-        await rig.machine.wait_for(lambda state: state.public == "Active", 0.5)
+        await rig.active()
 
 
 async def test_a_target_that_holds_a_part_of_the_log_only_is_not_begun_again_with() -> None:

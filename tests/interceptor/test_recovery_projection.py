@@ -132,4 +132,4 @@ async def test_a_log_without_room_at_the_end_of_a_projection_only_delays() -> No
         for _ in range(50):
             await asyncio.sleep(0)
         backend.fail_facts = None
-        await rig.machine.wait_for(lambda state: state is State.ACTIVE, 0.5)
+        await rig.active()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 
 from interceptor.limits import Limits
 from interceptor.stop_deadline import EXIT_STATUS, SLACK_S, ended_after, longest_stop_s
@@ -25,8 +26,11 @@ def test_what_takes_longer_ends_the_process_and_says_so() -> None:
 
 
 def test_what_ends_in_time_is_left_alone() -> None:
-    with ended_after(60.0):
-        pass
+    before = set(threading.enumerate())
+    with ended_after(3600.0):
+        (watch,) = set(threading.enumerate()) - before
+    watch.join(10.0)
+    assert not watch.is_alive()
 
 
 def test_each_part_of_a_stop_may_take_its_own_time() -> None:
