@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
 from bench.database import started_server
+from bench.postmaster import freeze, postmaster_pid, thaw
 
 STOP_TIMEOUT_S = 20
 
@@ -26,14 +25,12 @@ class Database:
         return f"postgresql://postgres@/postgres?host={host}&log_name={log_name}"
 
     def freeze(self) -> None:
-        """Stop every process of it, the postmaster first, so that it can't have more children meanwhile."""
-        for pid in self._pids():
-            os.kill(pid, signal.SIGSTOP)
+        """Stop every process of it."""
+        freeze(postmaster_pid(self._directory))
 
     def thaw(self) -> None:
         """Let it go on."""
-        for pid in self._pids():
-            os.kill(pid, signal.SIGCONT)
+        thaw(postmaster_pid(self._directory))
 
     def crash(self) -> None:
         """End it without a word to its clients, and start it again.  Blocks until it takes connections."""
@@ -42,12 +39,6 @@ class Database:
         command = ("-w", "-D", str(self._directory), "-m", "immediate", "stop")
         pgexec("pg_ctl", command, bin_path=self._server.bin_path, user=self._server.system_user, timeout=STOP_TIMEOUT_S)
         self._server.ensure_postgres_running()
-
-    def _pids(self) -> list[int]:
-        postmaster = int((self._directory / "postmaster.pid").read_text().split()[0])
-        os.kill(postmaster, signal.SIGSTOP)
-        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
-        return [*map(int, children), postmaster]
 
 
 @functools.cache

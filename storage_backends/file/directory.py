@@ -150,17 +150,24 @@ def lock_directory(path: Path) -> int:
     # What a link leads to is somebody else's, and would be overwritten.
     fd = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
-        os.close(fd)
-        raise LogLockedError(
-            f"{path} is already being written by process {holder}: stop it, or give this one a directory of its own"
-        ) from error
-    except OSError:
+        holder = lock_or_find_holder(fd)
+        if holder is not None:
+            raise LogLockedError(
+                f"{path} is already being written by process {holder}: stop it, or give this one a directory of its own"
+            )
+    except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def lock_or_find_holder(fd: int) -> str | None:
+    """Take the lock behind a descriptor, or return who has it: the process id that stands in the file."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+    return None
 
 
 def sign_lock(lock_fd: int) -> None:

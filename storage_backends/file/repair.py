@@ -8,7 +8,6 @@ few is harmless.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -18,7 +17,14 @@ from typing import BinaryIO
 from storage_backends.backend import Fact
 from storage_backends.errors import LogConfigurationError, LogDamagedError, LogError, LogLockedError
 from storage_backends.file.compressed import ZSTD_MAGIC
-from storage_backends.file.directory import FACTS_NAME, FILE_MODE, LOCK_NAME, lock_directory, sign_lock
+from storage_backends.file.directory import (
+    FACTS_NAME,
+    FILE_MODE,
+    LOCK_NAME,
+    lock_directory,
+    lock_or_find_holder,
+    sign_lock,
+)
 from storage_backends.file.facts import load_facts, store_facts
 from storage_backends.file.inspection import SegmentInspection, inspected_segments
 from storage_backends.file.repair_plan import KeptSegment, RepairPlan, make_plan
@@ -168,14 +174,12 @@ def _probe_lock(directory: Path) -> int | None:
         fd = os.open(directory / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+    holder = lock_or_find_holder(fd)
+    if holder is not None:
         os.close(fd)
         raise LogLockedError(
             f"{directory} is being written by process {holder}: a log in use can't be repaired, stop it first"
-        ) from error
+        )
     return fd
 
 

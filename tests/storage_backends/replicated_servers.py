@@ -18,6 +18,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from bench.postmaster import freeze, server_pids, thaw
 from bench.processes import free_port
 from tests.storage_backends.test_postgres_server import the_server
 
@@ -54,21 +55,20 @@ class ReplicatedServer:
             await connection.close()
 
     def kill(self) -> None:
-        """SIGKILL for all its processes, the postmaster first, so that it can't restart the others."""
+        """SIGKILL for all its processes; the postmaster can't start others meanwhile."""
         assert self._process is not None
-        pids = self._pids()
-        for pid in pids:
+        for pid in server_pids(self._process.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait(10)
 
     def freeze(self) -> None:
-        for pid in self._pids():
-            os.kill(pid, signal.SIGSTOP)
+        assert self._process is not None
+        freeze(self._process.pid)
 
     def thaw(self) -> None:
-        for pid in self._pids():
-            os.kill(pid, signal.SIGCONT)
+        assert self._process is not None
+        thaw(self._process.pid)
 
     def end(self) -> None:
         """Whatever state it is in, it is gone afterwards."""
@@ -78,11 +78,6 @@ class ReplicatedServer:
     def _popen(self, command: list[str]) -> subprocess.Popen[bytes]:
         with (self.directory / "server.log").open("ab") as output:
             return subprocess.Popen(command, stdout=output, stderr=output, user=server_user())
-
-    def _pids(self) -> list[int]:
-        assert self._process is not None
-        pid = self._process.pid
-        return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
 
     async def _answers(self) -> bool:
         try:

