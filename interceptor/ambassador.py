@@ -225,6 +225,7 @@ class Ambassador:
                 ask=self.boot_id.ask if self.boot_id is not None else None,
                 is_watched=lambda: self.serving.is_known_alive,
                 written=written,
+                pipelining=settings.pipelining,
             )
             for _ in range(lane_count(settings.order, settings.lane_count()))
         ]

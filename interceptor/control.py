@@ -107,6 +107,7 @@ class Control:
             self._journal, target, settings.limits, self._recovery.quarantined.versions, from_version or 1,
             to_version or self._journal.last_version, settings.order, settings.lane_count(),
             Tagger().tagged if settings.tag_requests else plain, self._projector.ignores, settings.redact_headers,
+            settings.pipelining,
         )  # fmt: skip
 
     def unquarantine(self, version: int) -> dict[str, object]:

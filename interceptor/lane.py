@@ -4,12 +4,14 @@ Order is guaranteed by TCP and by HTTP/1.1 itself (RFC 9112 §9.3.2): what is de
 come back in the same order.  Nothing behind an answer with `Connection: close` was processed (RFC 9112 §9.6), so it may
 be sent again, on another connection.  A target that closes after the same number of answers twice in a row gets no more
 than that many events on a connection: closing on unread requests it would reset, which may cost the answers on their
-way.  Any other loss with something unanswered is for the lane's owner to judge.
+way.  A target that is not known to take pipelined requests in turn gets one event at a time (see
+`interceptor.pipelining`).  Any other loss with something unanswered is for the lane's owner to judge.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -19,8 +21,12 @@ from interceptor.delivery import Delivery
 from interceptor.lane_connection import LaneConnection
 from interceptor.limits import Limits
 from interceptor.message import plain
+from interceptor.pipelining import Pipelining, takes_turns
 from interceptor.target.acceptance import wait_until_accepted
 from interceptor.tasks import TaskGroup
+from interceptor.wire.answer import Answer
+
+logger = logging.getLogger(__name__)
 
 # After a living target has closed on several events a lane sends so many one at a time; four times as many each time.
 CAREFUL_EVENTS = 10_000
@@ -49,6 +55,7 @@ class Lane:
         ask: Callable[[], Awaitable[bool]] | None = None,
         is_watched: Callable[[], bool] = lambda: False,
         written: Callable[[Sequence[Delivery]], bytes] = plain,
+        pipelining: Pipelining = Pipelining.AUTO,
     ) -> None:
         self.target = target
         self.limits = limits
@@ -75,12 +82,16 @@ class Lane:
         self._last_budget_events = 0
         self._careful_events = 0
         self._next_careful_events = CAREFUL_EVENTS
+        # Whether the target is known to take pipelined requests in turn.
+        self._takes_turns = pipelining is Pipelining.ON
+        self._learns = pipelining is Pipelining.AUTO
+        self._has_met = False
         self._tasks = TaskGroup("lane")
 
     @property
     def serial(self) -> bool:
-        """Whether one event at a time is under way because of how the target closes connections."""
-        return self._budget_events == 1 or self._careful_events > 0
+        """Whether one event at a time is under way because of how the target serves or closes connections."""
+        return self._budget_events == 1 or self._careful_events > 0 or (self._has_met and not self._takes_turns)
 
     @property
     def pending(self) -> int:
@@ -146,7 +157,12 @@ class Lane:
 
     @property
     def _is_bounded(self) -> bool:
-        return self.window_events is not None or self._budget_events is not None or self._careful_events > 0
+        return (
+            not self._takes_turns
+            or self.window_events is not None
+            or self._budget_events is not None
+            or self._careful_events > 0
+        )
 
     def _room(self, connection: LaneConnection) -> int:
         """How many events more may be under way on this connection, of which there is a bound."""
@@ -155,7 +171,7 @@ class Lane:
             # It did not close this time.
             self._budget_events = None
         room = len(self._queue)
-        if self._careful_events > 0:
+        if self._careful_events > 0 or not self._takes_turns:
             room = min(room, 1 - under_way)
         if self.window_events is not None:
             room = min(room, self.window_events - under_way)
@@ -184,6 +200,8 @@ class Lane:
         self._queue.clear()
         self._budget_events = None
         self._last_budget_events = 0
+        if self._learns:
+            self._takes_turns = False
         return unanswered
 
     def take_back_sent(self) -> list[Delivery]:
@@ -285,6 +303,17 @@ class Lane:
         """The connection broke without having said so."""
         if connection is self._connection:
             self._lose(reason)
+
+    def meet(self, answer: Answer) -> None:
+        """The first answer on a connection is here: it may say whether the target takes turns."""
+        if self._learns and not self._takes_turns:
+            self._takes_turns = takes_turns(answer.head)
+        if self._learns and not self._takes_turns and not self._has_met:
+            logger.info(
+                "the target's answers name no server that is known to take pipelined requests in turn: it gets one "
+                "event at a time. If it does, --pipelining on is faster (docs/suitability.md)"
+            )
+        self._has_met = True
 
     def connection_closes(self, connection: LaneConnection) -> None:
         """The target said that it reads no more: what was behind the last answer goes on a new connection."""

@@ -135,6 +135,8 @@ class LaneConnection(asyncio.Protocol):
                         raise AnswerError("101 to a request that asked for no upgrade (RFC 9110 §15.2.2)")
                     delivery.take_interim(answer)
                     continue
+                if self.answered == 0:
+                    self._lane.meet(answer)
             if self._streaming or answer.framing is not _LENGTH or answer.length > self._whole_max:
                 self._answer = answer
                 if not self._read_stream(delivery, answer):

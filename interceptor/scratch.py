@@ -19,6 +19,7 @@ from interceptor.lane import Lane
 from interceptor.limits import Limits
 from interceptor.message import plain
 from interceptor.order import Order
+from interceptor.pipelining import Pipelining
 from interceptor.projector import Progress, Projector
 from storage_backends.records import Event
 
@@ -29,6 +30,7 @@ async def project_into_scratch(
     journal: Journal, target: Target, limits: Limits, skip: Container[int], from_version: int, to_version: int,
     order: Order, lanes_asked: int, written: Callable[[Sequence[Delivery]], bytes] = plain,
     ignores: Callable[[Event], bool] | None = None, secret_fields: Sequence[str] = SECRET_FIELDS,
+    pipelining: Pipelining = Pipelining.AUTO,
 ) -> AsyncIterator[Progress]:  # fmt: skip
     """Deliver from_version … to_version to `target`; yields progress several times a second and at the end.
 
@@ -41,7 +43,7 @@ async def project_into_scratch(
             projector.interrupt(reason)
 
     lanes = [
-        Lane(target, limits, counters, on_lost=lost, confirm=lambda: True, written=written)
+        Lane(target, limits, counters, on_lost=lost, confirm=lambda: True, written=written, pipelining=pipelining)
         for _ in range(lane_count(order, lanes_asked))
     ]
     projector = Projector(lanes, limits, distribution(order, lanes, counters))

@@ -17,6 +17,7 @@ from interceptor.incident import OnUnclean
 from interceptor.journal import Durability
 from interceptor.limits import Limits
 from interceptor.order import Order
+from interceptor.pipelining import Pipelining
 from interceptor.retention import Retention
 from interceptor.server_tls import TlsFiles
 from interceptor.target.local_address import is_loopback
@@ -67,6 +68,7 @@ class Settings:
     record_all: bool = True
     order: Order = field(default_factory=Order)
     lanes: int | None = None
+    pipelining: Pipelining = Pipelining.AUTO
     bypass: Sequence[str] = ()
     detection: Detection | None = None
     boot_id_path: str | None = None

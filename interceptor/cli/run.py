@@ -25,6 +25,7 @@ from interceptor.log_damage import with_remedy
 from interceptor.logs import configure_logging
 from interceptor.logview.redaction import Redaction
 from interceptor.order import LANES_DEFAULT, Order
+from interceptor.pipelining import Pipelining
 from interceptor.retention import Retention
 from interceptor.runner import run as run_ambassador
 from interceptor.secret_files import read_secret
@@ -164,6 +165,13 @@ def parse_order(_context: click.Context, _parameter: click.Parameter, text: str)
     help=f"Ordered connections to the target. Default: 1 with --order total, otherwise {LANES_DEFAULT}.",
 )
 @click.option(
+    "--pipelining",
+    type=click.Choice([each.value for each in Pipelining]),
+    default="auto",
+    help="Send events before the one in front of them is answered. auto: to servers that are known, by the name in "
+    "their answers, to take them in turn.",
+)
+@click.option(
     "--bypass",
     multiple=True,
     metavar="METHOD:GLOB",
@@ -261,6 +269,7 @@ def _settings(options: dict[str, Any]) -> Settings:
         record_all=options["record"] == "all",
         order=options["order"],
         lanes=options["lanes"],
+        pipelining=Pipelining(options["pipelining"]),
         bypass=options["bypass"],
         detection=detection,
         boot_id_path=boot_id_path,

@@ -10,6 +10,7 @@ from interceptor.address import Address
 from interceptor.counters import Counters
 from interceptor.lane import Lane
 from interceptor.limits import Limits
+from interceptor.pipelining import Pipelining
 from tests.interceptor.fakes import FakeDelivery, event
 from tests.interceptor.target import Script, ScriptedTarget, echo
 
@@ -17,14 +18,14 @@ from tests.interceptor.target import Script, ScriptedTarget, echo
 class Rig:
     """A lane, what it was given, and what it told its owner."""
 
-    def __init__(self, target: Address, **limits: float) -> None:
+    def __init__(self, target: Address, pipelining: Pipelining = Pipelining.ON, **limits: float) -> None:
         self.losses: list[str] = []
         self.confirmed = True
         self.told = asyncio.Event()
         self.counters = Counters()
         self.lane = Lane(
             target, Limits(**limits), self.counters, on_lost=lambda _, why: self._lost(why),  # type: ignore[arg-type]
-            confirm=lambda: self.confirmed,
+            confirm=lambda: self.confirmed, pipelining=pipelining,
         )  # fmt: skip
         self.deliveries: list[FakeDelivery] = []
 
@@ -61,9 +62,11 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(script: Script = echo, **limits: float) -> AsyncIterator[tuple[Rig, ScriptedTarget]]:
+async def rig(
+    script: Script = echo, pipelining: Pipelining = Pipelining.ON, **limits: float
+) -> AsyncIterator[tuple[Rig, ScriptedTarget]]:
     async with ScriptedTarget(script) as target:
-        made = Rig(target.address, **limits)
+        made = Rig(target.address, pipelining, **limits)
         try:
             yield made, target
         finally:

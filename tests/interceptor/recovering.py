@@ -11,6 +11,7 @@ from interceptor.incident import OnUnclean
 from interceptor.lane import Lane
 from interceptor.limits import Limits
 from interceptor.order import Order
+from interceptor.pipelining import Pipelining
 from interceptor.projector import Projector
 from interceptor.recovery import Recovery
 from interceptor.states import Cause, State, StateMachine
@@ -72,6 +73,7 @@ class Rig:
             Lane(
                 target.address, plane.limits, plane.counters,
                 on_lost=lambda lane, why: self.recovery.lane_lost(lane, why), confirm=lambda: self.recovery.confirm(),
+                pipelining=Pipelining.ON,  # each script says from its first request on what is under way
             )
             for _ in range(lane_count(order, lanes))
         ]  # fmt: skip
