@@ -308,7 +308,7 @@ def repair_command(log_url: str, key_file: Path | None, dry_run: bool, yes: bool
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     with prepared_repair(directory, now, dry_run=dry_run) as repair:
         if not repair.changes:
-            click.echo(f"{log_url} is whole, there is nothing to repair")
+            _report_unchanged(verify_directory(directory, lambda _more, _total: None), log_url)
             return
         click.echo("\n".join(describe(repair)))
         if dry_run:
@@ -320,6 +320,13 @@ def repair_command(log_url: str, key_file: Path | None, dry_run: bool, yes: bool
         repair.apply()
         result = verify_directory(directory, lambda _more, _total: None)
     _report_repaired(result, log_url, directory)
+
+
+def _report_unchanged(result: Verification, log_url: str) -> None:
+    if result.damages:
+        click.echo("\n".join(f"NOT REPAIRABLE  {damage}" for damage in result.damages), err=True)
+        sys.exit(1)
+    click.echo(f"{log_url} is whole, there is nothing to repair")
 
 
 def _report_repaired(result: Verification, log_url: str, directory: Path) -> None:

@@ -16,7 +16,7 @@ from storage_backends.errors import LogDamagedError
 from storage_backends.file.directory import FACTS_NAME, list_segments
 from storage_backends.file.facts import load_facts
 from storage_backends.file.inspection import Damage, SegmentInspection, damages_of, inspected_segments
-from storage_backends.file.repair_plan import fact_versions
+from storage_backends.file.repair_plan import fact_versions, missing_beginning
 from storage_backends.file.stream import BLOCK_BYTES as READ_BLOCK_BYTES
 from storage_backends.records import Event, Outcome, Quarantine, Record
 from storage_backends.secrets import SealCheck, load_keyring
@@ -73,6 +73,7 @@ class Verification:
     coverage: Coverage = field(default_factory=Coverage)
     damages: list[Damage] = field(default_factory=list)
     seals: SealCheck = field(default_factory=lambda: SealCheck(None))
+    is_trimmed: bool = True
 
     def as_json(self) -> dict[str, Any]:
         """Return it as an object."""
@@ -94,7 +95,8 @@ class Verification:
     def as_lines(self) -> list[str]:
         """Return it as a person reads it, without the verdict."""
         segments = "" if self.segments is None else f" in {self.segments} segments"
-        trimmed = "" if self.first_version == 1 else f" (events below {self.first_version} were trimmed)"
+        below = "were trimmed" if self.is_trimmed else "are missing"
+        trimmed = "" if self.first_version == 1 else f" (events below {self.first_version} {below})"
         versions = f"{self.first_version} to {self.last_version}{trimmed}" if self.events else f"none{trimmed}"
         unanswered = self.coverage.unanswered()
         outcomes = f"{self.events - self.coverage.unanswered_events} of {self.events} events have one"
@@ -126,6 +128,7 @@ def verify_directory(
     segments = inspected_segments(directory, unseal=seals)
     # Before the segments are read: a log that is being written only grows meanwhile.
     facts = _load_facts(directory, result)
+    facts_readable = not result.damages
     read: list[SegmentInspection] = []
     total_bytes = sum(segment.size_bytes for segment in segments)
     for segment in segments:
@@ -150,6 +153,9 @@ def verify_directory(
         result.last_version = read[-1].next_version - 1
     result.damages += damages_of(read)
     _check_facts(result, facts, str(directory / FACTS_NAME))
+    if read and facts_readable:
+        # It may have been trimmed meanwhile, for which a newer checkpoint than those of before is the reason.
+        _check_beginning(result, _load_facts(directory, result), str(directory))
     return result
 
 
@@ -173,6 +179,7 @@ async def _verify_source(source: LogSource, url: str) -> Verification:
         reader.close()
     result.last_version = result.first_version + result.events - 1
     _check_facts(result, facts, url)
+    _check_beginning(result, source.load_facts(), url)
     return result
 
 
@@ -198,6 +205,14 @@ def _check_facts(result: Verification, facts: dict[str, Fact], place: str) -> No
                 f"log ends at {result.last_version}: its end is lost",
             )
         )  # fmt: skip
+
+
+def _check_beginning(result: Verification, facts: dict[str, Fact], place: str) -> None:
+    """A log whose beginning nobody had a reason to trim has lost it: no recovery is possible (design rule 8)."""
+    missing = missing_beginning(facts, result.first_version)
+    if missing is not None:
+        result.is_trimmed = False
+        result.damages.append(Damage(place, 0, missing))
 
 
 def _was_trimmed(directory: Path, segment: SegmentInspection) -> bool:

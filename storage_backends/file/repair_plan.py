@@ -212,6 +212,27 @@ def fact_versions(facts: Mapping[str, Fact]) -> list[int]:
     return versions
 
 
+def missing_beginning(facts: Mapping[str, Fact], first_version: int) -> str | None:
+    """Say what is missing in front of the first version; None where a checkpoint is noted that allows to trim it.
+
+    Nothing is trimmed but what such a checkpoint holds, and it is noted for as long as it is the last one to do so.
+    """
+    checkpoints = facts.get("checkpoints")
+    for entry in checkpoints if isinstance(checkpoints, list) else []:
+        if not isinstance(entry, dict) or entry.get("holds_state") is not True:
+            continue
+        version = entry.get("version")
+        if isinstance(version, int) and version >= first_version - 1:
+            return None
+    if first_version == 1:
+        return None
+    gone = "event 1 is" if first_version == 2 else f"the events 1 to {first_version - 1} are"
+    return (
+        f"{gone} missing, and no checkpoint is noted that holds what they have made: either segments are gone from the "
+        "front, or the checkpoint behind which they were trimmed is; restore what is gone from a copy"
+    )
+
+
 def _is_beyond(entry: Fact, last_version: int) -> bool:
     version = entry.get("version") if isinstance(entry, dict) else None
     return isinstance(version, int) and version > last_version

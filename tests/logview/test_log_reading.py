@@ -216,7 +216,31 @@ def test_a_trimmed_version_is_told(log: Log, place: Path) -> None:
         log("show", "--from", "1")
     with pytest.raises(LogViewError, match=f"begins with version {begin}"):
         log("show", "--to", "1")
+    note_checkpoint(place, begin - 1, holds_state=True)
     assert f"(events below {begin} were trimmed)" in log("verify").stdout
+
+
+def note_checkpoint(place: Path, version: int, *, holds_state: bool) -> None:
+    entry = {"id": "http-1", "version": version, "engine": "http", "time": 1.0, "holds_state": holds_state}
+    (place / "FACTS.json").write_text(json.dumps({"checkpoints": [entry]}))
+
+
+@pytest.mark.parametrize(("checkpoint", "holds_state"), [(None, False), (-2, True), (-1, False)])
+def test_a_beginning_that_nobody_may_have_trimmed_is_damage(
+    log: Log, place: Path, checkpoint: int | None, holds_state: bool
+) -> None:
+    """Rule 8: without it and without a checkpoint that holds it no recovery is possible, so the log is not good."""
+    first, second, *_ = sorted(place.glob("*.log"))
+    first.unlink()
+    begin = int(second.name.removesuffix(".log"))
+    if checkpoint is not None:
+        note_checkpoint(place, begin + checkpoint, holds_state=holds_state)
+    result = log("verify", code=1)
+    gone = "event 1 is missing" if begin == 2 else f"the events 1 to {begin - 1} are missing"
+    assert gone in result.stdout + result.stderr
+    assert f"(events below {begin} are missing)" in result.stdout
+    unrepaired = log("repair", "--yes", code=1)
+    assert f"NOT REPAIRABLE  {place}" in unrepaired.stderr
 
 
 def test_every_command_has_examples() -> None:

@@ -49,6 +49,7 @@ async def test_what_is_below_goes_and_what_is_from_there_on_stays(below: int, tm
     assert names(tmp_path) == [segment_name(version) for version in range(kept, 12)]
     assert versions(await read_all(log.reader(kept))) == list(range(kept, 12))
     assert log.size_bytes == sum(segment.end_bytes for segment in log._catalogue._segments)
+    log.store_facts({"checkpoints": [{"version": kept - 1, "holds_state": True}]})
     log.close()
     verification = verify_directory(tmp_path, lambda _more, _total: None)
     assert (verification.damages, verification.first_version) == ([], kept)
