@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Control:
-    """Acts on one ambassador.  Everything here raises NotPossibleNowError once the ambassador has failed."""
+    """Acts on one ambassador.  Once it has failed all but a projection into a copy raises NotPossibleNowError."""
 
     def __init__(self, ambassador: Ambassador) -> None:
         self._boot_id = ambassador.boot_id
