@@ -237,7 +237,9 @@ def parse_order(_context: click.Context, _parameter: click.Parameter, text: str)
 def run_command(**options: Any) -> None:
     """Stand in front of the target: record every request, and give the target its memory back when it dies.
 
-    With `-- COMMAND …` the target is started and supervised as well.
+    With `-- COMMAND …` the target is started and supervised as well. Each option is also an environment variable
+    (INTERCEPTOR_HOLD_REQUESTS_MAX) and a key of the file that --config names; options win over the environment, that
+    over the file.
     """
     configure_logging(options["log_level"], as_json=options["log_format"] == "json")
     settings = _settings(options)
