@@ -166,10 +166,11 @@ class Control:
         try:
             return urllib.request.urlopen(request, timeout=timeout_s, context=self._context)
         except urllib.error.HTTPError as error:
-            try:
-                detail = json.load(error)["detail"]
-            except (ValueError, KeyError, TypeError):
-                detail = error.reason
+            with error:
+                try:
+                    detail = json.load(error)["detail"]
+                except (ValueError, KeyError, TypeError):
+                    detail = error.reason
             raise ControlError(f"{method} {path}: {error.code}: {detail}") from error
         except (OSError, ValueError, HTTPException) as error:
             raise self._stranger(error) from error

@@ -98,8 +98,9 @@ def test_a_living_target_that_closes_connections_gets_nothing_twice(
     """Rule 3: with `connection` each close would be a death, and the log be delivered into a target that has it."""
     interceptor = start_interceptor(remote.server, *options(tmp_path))
     assert [post(interceptor, f"/{number}?close")[-2:] for number in range(5)] == [f"/{number}" for number in range(5)]
-    with pytest.raises(urllib.error.HTTPError, match="502"):
+    with pytest.raises(urllib.error.HTTPError, match="502") as refused:
         post(interceptor, "/unknown?cut")
+    refused.value.close()
     assert post(interceptor, "/z") == "/0 /1 /2 /3 /4 /unknown /z"
     state = interceptor.state()
     assert (state["target"]["incarnations"], state["uncertain"]) == (1, [6, 6])

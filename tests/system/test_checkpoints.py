@@ -186,8 +186,9 @@ async def test_a_copy_and_the_live_target_begin_where_the_operator_says(
     done = ask(interceptor, "POST", f"/reproject?from={taken['version'] + 1}")
     assert done["from"] == taken["version"] + 1
     assert digest_of(copy) == digest_of(target)
-    with pytest.raises(urllib.error.HTTPError, match="409"):
+    with pytest.raises(urllib.error.HTTPError, match="409") as refused:
         ask(interceptor, "POST", f"/reproject?from={taken['version'] + 2}")
+    refused.value.close()
     assert ask(interceptor, "POST", "/reproject?from=1")["from"] == 1
     assert digest_of(copy) == digest_of(target)
     os.kill(interceptor.state()["target"]["pid"], 0)
@@ -214,7 +215,8 @@ async def test_a_full_disk_takes_no_checkpoint_and_nothing_else(
         pass
     with pytest.raises(urllib.error.HTTPError) as refused:
         await asyncio.to_thread(ask, interceptor, "POST", "/checkpoint")
-    assert "No space left on device" in json.load(refused.value)["detail"]
+    with refused.value as answer:
+        assert "No space left on device" in json.load(answer)["detail"]
     await clients.acknowledged(50)
     assert interceptor.state()["versions"]["first"] == 1
     assert not list((small_disk.directory / "checkpoints").glob("http-*"))

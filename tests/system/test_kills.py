@@ -250,4 +250,5 @@ def post(interceptor: RunningInterceptor, path: str) -> tuple[int, str]:
         with urllib.request.urlopen(request, timeout=30.0) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
+        with error:
+            return error.code, error.read().decode()
