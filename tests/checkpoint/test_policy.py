@@ -77,13 +77,16 @@ async def test_after_so_much_time_if_anything_happened() -> None:
 
 
 async def test_just_before_a_recovery_would_take_too_long() -> None:
-    """0.5 s to start, 2,000 events a second, an objective of 2 s: the tail must stay below some 3,000 events."""
+    """0.5 s to start, 2,000 events a second, an objective of 2 s: the tail must stay below some 3,000 events.
+
+    With 2,000 it is a quarter below, so that a recovery that is a third slower than the ones before is still in time.
+    """
     rig = Rig(recovery_time_objective_s=2)
     taken = await rig.steady(10, 1000)
     tails = [later - earlier for earlier, later in zip([0, *taken], taken, strict=False)]
-    assert len(taken) == 3
-    assert all(2_500 <= tail <= 3_000 for tail in tails)
-    assert rig.policy.estimate_s <= 2
+    assert len(taken) == 5
+    assert all(1_500 <= tail <= 2_000 for tail in tails)
+    assert rig.policy.estimate_s <= 1.5
     assert await Rig(recovery_time_objective_s=100).steady(10, 1000) == []
 
 
