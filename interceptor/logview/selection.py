@@ -15,6 +15,7 @@ from interceptor.logview.joining import JoinedEvent, follow_joined, read_joined
 from interceptor.logview.source import LogSource, open_source
 from storage_backends.backend import Fact
 from storage_backends.errors import LogDamagedError, LogError
+from storage_backends.file.repair_plan import lost_end
 
 
 @contextlib.asynccontextmanager
@@ -36,7 +37,10 @@ def facts_of(source: LogSource) -> dict[str, Fact]:
 
 
 async def selected(source: LogSource, filters: Filters, last: int | None) -> AsyncGenerator[list[JoinedEvent], None]:
-    """Yield the wanted events, or only the last so many of them. Raises LogDamagedError, LogGapError."""
+    """Yield the wanted events, or only the last so many of them.
+
+    Raises LogDamagedError, LogGapError, LogViewError: also for an end that is gone, after what is left.
+    """
     # Somebody who asks for a version that was trimmed shall be told; without --from the log's first one is meant.
     first_version = filters.from_version or source.first_version
     if filters.to_version is not None and filters.to_version < first_version:
@@ -44,11 +48,14 @@ async def selected(source: LogSource, filters: Filters, last: int | None) -> Asy
     if last is not None and not filters.looks_at_content:
         end_version = source.find_last_version()
         first_version = max(first_version, min(filters.to_version or end_version, end_version) - last + 1)
+    facts = facts_of(source)
     with contextlib.closing(source.reader(first_version)) as reader:
-        batches = read_joined(reader, replace(filters, from_version=first_version), facts_of(source))
+        batches = read_joined(reader, replace(filters, from_version=first_version), facts)
         async with aclosing(batches if last is None else _last_of(batches, last)) as wanted:
             async for batch in wanted:
                 yield batch
+    if filters.to_version is None and (lost := lost_end(facts, source.find_last_version())) is not None:
+        raise LogViewError(f"{lost}; what is left was read. `interceptor log verify` says what is wrong altogether")
 
 
 async def followed(source: LogSource, count: int) -> AsyncGenerator[list[JoinedEvent], None]:

@@ -16,7 +16,7 @@ from storage_backends.errors import LogDamagedError
 from storage_backends.file.directory import FACTS_NAME, list_segments
 from storage_backends.file.facts import load_facts
 from storage_backends.file.inspection import Damage, SegmentInspection, damages_of, inspected_segments
-from storage_backends.file.repair_plan import fact_versions, missing_beginning
+from storage_backends.file.repair_plan import lost_end, missing_beginning
 from storage_backends.file.stream import BLOCK_BYTES as READ_BLOCK_BYTES
 from storage_backends.records import Event, Outcome, Quarantine, Record
 from storage_backends.secrets import SealCheck, load_keyring
@@ -196,15 +196,9 @@ def _check_facts(result: Verification, facts: dict[str, Fact], place: str) -> No
     quarantined = facts.get("quarantined")
     if isinstance(quarantined, list):
         result.coverage.quarantined.update(version for version in quarantined if isinstance(version, int))
-    versions = fact_versions(facts)
-    if versions and max(versions) > result.last_version:
-        result.damages.append(
-            Damage(
-                place, 0,
-                f"event {max(versions)} was in the log once (a clean stop, checkpoint or quarantine names it), and the "
-                f"log ends at {result.last_version}: its end is lost",
-            )
-        )  # fmt: skip
+    lost = lost_end(facts, result.last_version)
+    if lost is not None:
+        result.damages.append(Damage(place, 0, lost))
 
 
 def _check_beginning(result: Verification, facts: dict[str, Fact], place: str) -> None:

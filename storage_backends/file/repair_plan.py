@@ -212,6 +212,17 @@ def fact_versions(facts: Mapping[str, Fact]) -> list[int]:
     return versions
 
 
+def lost_end(facts: Mapping[str, Fact], last_version: int) -> str | None:
+    """Say what was behind the last version once, by what was noted about it; None if nothing was."""
+    versions = fact_versions(facts)
+    if not versions or max(versions) <= last_version:
+        return None
+    return (
+        f"event {max(versions)} was in the log once (a clean stop, checkpoint or quarantine names it), and the log "
+        f"ends at {last_version}: its end is lost"
+    )
+
+
 def missing_beginning(facts: Mapping[str, Fact], first_version: int) -> str | None:
     """Say what is missing in front of the first version; None where a checkpoint is noted that allows to trim it.
 

@@ -179,6 +179,15 @@ def test_show_delivers_what_is_before_a_damage(log: Log, place: Path) -> None:
     assert "1 to" in log("verify", code=1).stdout
 
 
+@pytest.mark.parametrize("command", ["show", "tail", "stats", "export"])
+def test_an_end_that_is_lost_is_no_success(log: Log, place: Path, command: str) -> None:
+    """Rule 8: what is left is shown, and nobody takes it for the whole, as a copy by `export` least of all."""
+    (place / "FACTS.json").write_text(json.dumps({"clean_stop": 9}))
+    with pytest.raises(LogViewError, match=r"event 9 was in the log once .* ends at 6: its end is lost"):
+        log(command)
+    assert shown(log("show", "--to", "6")) == [1, 2, 3, 4, 5, 6]
+
+
 @pytest.mark.parametrize("command", ["ls", "show", "tail", "verify", "stats", "export", "repair"])
 @pytest.mark.parametrize(
     ("url", "says"),
