@@ -28,6 +28,12 @@ def load_facts(directory: Path) -> dict[str, Fact]:
         return _checked(json.loads(path.read_bytes()))
     except FileNotFoundError:
         return {}
+    except PermissionError as error:
+        raise LogDamagedError(
+            f"we may not read the facts about the log ({error.strerror}): correct the file's owner or its mode",
+            place=str(path),
+            offset_bytes=0,
+        ) from error
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
     except (ValueError, RecursionError) as error:

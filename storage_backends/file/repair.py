@@ -137,7 +137,7 @@ def prepared_repair(directory: Path, time_text: str, *, dry_run: bool) -> Iterat
     """Look at the log in a directory with its lock taken, and keep the lock until the end.
 
     `time_text` becomes part of the names of what is moved aside.  A dry run writes nothing, not even the lock file.
-    Raises LogConfigurationError (no log, foreign, newer format), LogLockedError (in use).
+    Raises LogConfigurationError (no log, foreign, newer format, permissions), LogLockedError (in use).
     """
     inspected_segments(directory, patience_s=0)
     _check_only_ours(directory)
@@ -150,6 +150,7 @@ def prepared_repair(directory: Path, time_text: str, *, dry_run: bool) -> Iterat
             sign_lock(lock_fd)
         # Again: only now nobody writes any more.
         segments = inspected_segments(directory, patience_s=0)
+        _check_may_read(directory, segments)
         for segment in segments:
             for _ in segment.blocks():
                 pass
@@ -193,6 +194,21 @@ def _check_only_ours(directory: Path) -> None:
         raise LogConfigurationError(
             f"{directory} is not the directory of a log, {strange[0]!r} in it is foreign; nothing was touched"
         )
+
+
+def _check_may_read(directory: Path, segments: list[SegmentInspection]) -> None:
+    """Refuse files that we may not read: to somebody who may, they may be whole."""
+    for path in (*(stored_path(segment.path) for segment in segments), directory / FACTS_NAME):
+        try:
+            os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        except PermissionError as error:
+            raise LogConfigurationError(
+                f"{path} can't be read: {error.strerror}. That is no damage: correct its owner or its mode, or "
+                "repair as the user that the interceptor runs as; nothing was touched"
+            ) from error
+        except OSError:
+            # Gone, or the disk can't read it: what that means is the plan's.
+            continue
 
 
 def _check_has_magic(directory: Path, segments: list[SegmentInspection]) -> None:
