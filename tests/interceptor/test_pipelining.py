@@ -87,7 +87,8 @@ async def test_an_operator_who_knows_better_says_so(pipelining: str, fields: str
     [
         ("Server: uvicorn", True),
         ("server:gunicorn", True),
-        ("SERVER: hypercorn-h11", True),
+        ("SERVER: gunicorn/23.0", True),
+        ("Server: hypercorn-h11", False),  # closes on what it has not read
         ("Server: Python/3.11 aiohttp/3.14.5", True),
         ("Server: BaseHTTP/0.6 Python/3.11.7", True),
         ("Server: nginx/1.22.1", True),
