@@ -95,7 +95,10 @@ class Limits:
         "with --durability strict a sync waits for the next client just answered, 4 times this for all; then it starts",
         least=0,
     )
-    relaxed_window_ms: int = _limit(100, "acknowledged and not yet synced, with --durability relaxed")
+    relaxed_window_ms: int = _limit(
+        100,
+        "from an event to its sync, with --durability relaxed; while one takes longer than that, answers wait",
+    )
     shutdown_delay_s: float = _seconds(0.0, "serving on after SIGTERM with readiness 503")
     target_stop_grace_s: float = _seconds(10.0, "a supervised target between SIGTERM and SIGKILL")
 
