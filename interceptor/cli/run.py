@@ -92,7 +92,10 @@ def parse_order(_context: click.Context, _parameter: click.Parameter, text: str)
 
 
 # The prefix again: click would put the command's name behind the group's (INTERCEPTOR_RUN_TARGET).
-@click.command("run", context_settings={"show_default": True, "auto_envvar_prefix": "INTERCEPTOR"})
+@click.command(
+    "run",
+    context_settings={"show_default": True, "auto_envvar_prefix": "INTERCEPTOR", "help_option_names": ["-h", "--help"]},
+)
 @click.option("--config", type=click.Path(path_type=Path), callback=load_config, is_eager=True, expose_value=False,
               help="YAML file with the options below as keys.")  # fmt: skip
 @click.option(
