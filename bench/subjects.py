@@ -33,7 +33,7 @@ def counter_command(port: int) -> list[str]:
 def interceptor_command(target_port: int, listen_port: int, admin_port: int, log: str, durability: str) -> list[str]:
     """The interceptor in front of a target that it does not supervise. `log` is the log's URL."""
     command = [sys.executable, "-m", "interceptor", "run", "--target", f"http://127.0.0.1:{target_port}"]
-    command += ["--listen", f"127.0.0.1:{listen_port}", "--admin", f"127.0.0.1:{admin_port}", "--pipelining", "on"]
+    command += ["--listen", f"127.0.0.1:{listen_port}", "--admin", f"127.0.0.1:{admin_port}"]
     return [*command, "--log", log, "--durability", durability]
 
 

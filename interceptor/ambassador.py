@@ -226,6 +226,7 @@ class Ambassador:
                 is_watched=lambda: self.serving.is_known_alive,
                 written=written,
                 pipelining=settings.pipelining,
+                is_known_to_take_turns=lambda: self.serving.takes_turns,
             )
             for _ in range(lane_count(settings.order, settings.lane_count()))
         ]

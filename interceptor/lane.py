@@ -56,6 +56,7 @@ class Lane:
         is_watched: Callable[[], bool] = lambda: False,
         written: Callable[[Sequence[Delivery]], bytes] = plain,
         pipelining: Pipelining = Pipelining.AUTO,
+        is_known_to_take_turns: Callable[[], bool] = lambda: False,
     ) -> None:
         self.target = target
         self.limits = limits
@@ -85,6 +86,9 @@ class Lane:
         # Whether the target is known to take pipelined requests in turn.
         self._takes_turns = pipelining is Pipelining.ON
         self._learns = pipelining is Pipelining.AUTO
+        self._is_known_to_take_turns = is_known_to_take_turns
+        # The next incarnation is one of the same server, most likely: its first answer would come too late.
+        self._named_unfit = False
         self._has_met = False
         self._tasks = TaskGroup("lane")
 
@@ -268,6 +272,8 @@ class Lane:
             await self._until_accepted(connection)
         self._connecting = None
         self.counters.lane_connections += 1
+        if self._learns and not self._named_unfit and self._is_known_to_take_turns():
+            self._takes_turns = True
         self._connection = connection
         if not self._confirm():
             self._lose("another incarnation took the connection")
@@ -306,12 +312,14 @@ class Lane:
 
     def meet(self, answer: Answer) -> None:
         """The first answer on a connection is here: it may say whether the target takes turns."""
-        if self._learns and not self._takes_turns:
-            self._takes_turns = takes_turns(answer.head)
+        named = takes_turns(answer.head) if self._learns else None
+        if named is not None:
+            self._takes_turns = named
+            self._named_unfit = not named
         if self._learns and not self._takes_turns and not self._has_met:
             logger.info(
-                "the target's answers name no server that is known to take pipelined requests in turn: it gets one "
-                "event at a time. If it does, --pipelining on is faster (docs/suitability.md)"
+                "neither the target's answers nor its process tell that it takes pipelined requests in turn: it gets "
+                "one event at a time. If it does, --pipelining on is faster (docs/suitability.md)"
             )
         self._has_met = True
 

@@ -37,8 +37,7 @@ class Proxy:
         supervised = ["--", *command] if command else []
         self._command = [
             "env", *(f"{name}={value}" for name, value in environment.items()), *launcher, "run",
-            "--listen", f"127.0.0.1:{self.port}", "--admin", f"127.0.0.1:{self.admin_port}",
-            "--pipelining", "on", *options, *supervised,
+            "--listen", f"127.0.0.1:{self.port}", "--admin", f"127.0.0.1:{self.admin_port}", *options, *supervised,
         ]  # fmt: skip
         self._child: Child | None = None
 

@@ -171,8 +171,8 @@ def parse_order(_context: click.Context, _parameter: click.Parameter, text: str)
     "--pipelining",
     type=click.Choice([each.value for each in Pipelining]),
     default="auto",
-    help="Send events before the one in front of them is answered. auto: to servers that are known, by the name in "
-    "their answers, to take them in turn.",
+    help="Send events before the one in front of them is answered. auto: to servers that are known to take them in "
+    "turn, by the program of their process or the name in their answers.",
 )
 @click.option(
     "--bypass",

@@ -118,7 +118,6 @@ class Stage:
             *python, "interceptor", "run", "--target", f"http://{HOST}:{self.application_port}",
             "--listen", f"{HOST}:{self.port}", "--admin", f"{HOST}:{self.admin_port}",
             "--log", self.log_url, "--durability", "strict", "--log-level", "warning",
-            "--pipelining", "on",
             "--", *python, APPLICATION, "--port", str(self.application_port), "--journal",
         ]  # fmt: skip
         with self.output.open("wb") as output:

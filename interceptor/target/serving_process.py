@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from interceptor.target.connection_owner import serving_identity
 from interceptor.target.detection import DeathDetector
+from interceptor.target.program import takes_turns
 
 
 class ServingProcess:
@@ -23,6 +24,8 @@ class ServingProcess:
     def __init__(self, on_exit: Callable[[int], None] | None = None) -> None:
         self.pid: int | None = None
         self.identity: str | None = None
+        # Its program is one whose servers take pipelined requests in turn.
+        self.takes_turns = False
         self.gone = False
         self.on_exit = on_exit
         self._settled = False
@@ -39,6 +42,7 @@ class ServingProcess:
         try:
             self._pidfd = os.pidfd_open(pid)
             self.identity = serving_identity(pid)
+            self.takes_turns = takes_turns(pid)
         except OSError:
             self.forget()
             return
@@ -56,7 +60,7 @@ class ServingProcess:
             os.close(self._pidfd)
             self._pidfd = None
         self.pid = self.identity = None
-        self.gone = self._settled = False
+        self.gone = self._settled = self.takes_turns = False
 
     def _exited(self) -> None:
         assert self._pidfd is not None

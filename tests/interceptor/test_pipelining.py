@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+
 import pytest
 
 from interceptor.pipelining import Pipelining, takes_turns
+from interceptor.target import program
 from tests.interceptor.fakes import ok
 from tests.interceptor.lanes import rig
 from tests.interceptor.target import Connection, Script
@@ -72,6 +76,36 @@ async def test_one_that_tells_on_a_later_connection_gets_several_from_then_on() 
         assert max(most) > 1
 
 
+async def test_one_whose_process_is_known_gets_several_from_the_first_event_on() -> None:
+    """Most Python servers name nobody; a replay needs not wait for the first answer."""
+    most: list[int] = []
+    async with rig(counting(most, AS_NODE), Pipelining.AUTO) as (lane, _):
+        lane.lane._is_known_to_take_turns = lambda: True
+        for _ in range(2):
+            most.clear()
+            lane.send(20)
+            await lane.all_answered()
+            assert most == [20]
+            assert not lane.lane.serial
+            lane.lane.take_back()
+
+
+async def test_what_the_answers_name_counts_for_more_than_the_program() -> None:
+    """hypercorn is written in Python, and closes after a number of answers on what it has not read."""
+    most: list[int] = []
+    async with rig(counting(most, "Server: hypercorn-h11"), Pipelining.AUTO) as (lane, _):
+        lane.lane._is_known_to_take_turns = lambda: True
+        lane.send(5)
+        await lane.all_answered()
+        most.clear()
+        lane.send(20)
+        await lane.all_answered()
+        lane.lane.take_back()
+        lane.send(20)
+        await lane.all_answered()
+        assert most == [1] * 40
+
+
 @pytest.mark.parametrize(("pipelining", "fields", "at_once"), [("on", AS_NODE, 20), ("off", KNOWN, 1)])
 async def test_an_operator_who_knows_better_says_so(pipelining: str, fields: str, at_once: int) -> None:
     most: list[int] = []
@@ -89,16 +123,28 @@ async def test_an_operator_who_knows_better_says_so(pipelining: str, fields: str
         ("server:gunicorn", True),
         ("SERVER: gunicorn/23.0", True),
         ("Server: hypercorn-h11", False),  # closes on what it has not read
+        ("Server: Mojolicious (Perl)", False),
+        ("Server: waitress", True),
         ("Server: Python/3.11 aiohttp/3.14.5", True),
         ("Server: BaseHTTP/0.6 Python/3.11.7", True),
         ("Server: nginx/1.22.1", True),
-        ("Server: uvicorns", False),
-        ("Server: my-uvicorn", False),
-        ("Server: Cowboy", False),
-        ("Via: 1.1 nginx", False),
-        ("X-Server: nginx", False),
+        ("Server: uvicorns", None),
+        ("Server: my-uvicorn", None),
+        ("Server: Cowboy", None),
+        ("Via: 1.1 nginx", None),
+        ("X-Server: nginx", None),
     ],
 )
-def test_which_names_are_known(field: str, known: bool) -> None:
+def test_which_names_are_known(field: str, known: bool | None) -> None:
     """RFC 9110 §10.2.4: products, separated by space, each perhaps with a version."""
-    assert takes_turns(f"HTTP/1.1 200 OK\r\nDate: x\r\n{field}\r\nContent-Length: 0\r\n\r\n".encode()) == known
+    assert takes_turns(f"HTTP/1.1 200 OK\r\nDate: x\r\n{field}\r\nContent-Length: 0\r\n\r\n".encode()) is known
+
+
+def test_which_programs_are_known() -> None:
+    assert program.takes_turns(os.getpid())
+    with subprocess.Popen(["sleep", "600"]) as other:
+        try:
+            assert not program.takes_turns(other.pid)
+        finally:
+            other.kill()
+    assert not program.takes_turns(other.pid), "it has ended"

@@ -136,9 +136,6 @@ def start_interceptor_process(
     Returns once it is Active, unless `active` is false: then as soon as its admin answers.
     """
     url = target if isinstance(target, str) else target.url
-    if "--pipelining" not in options:
-        # What is under way at a death is what most tests are about, and the example application names no server.
-        options = ("--pipelining", "on", *options)
     admin = None if "--admin" in options else Server("127.0.0.1", free_port())
     served = RunningInterceptor(listen_host, free_port(listen_host), admin=admin)
     defaults = ["--admin", admin.authority] if admin else []
