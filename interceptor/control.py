@@ -68,8 +68,7 @@ class Control:
         self._refuse_if_failed()
         if not await self._detector.ask():
             raise NotPossibleNowError(f"{self._boot_id.problem if self._boot_id else 'nobody tells who is there'}")
-        known_same = self._recovery.target_is_known_same and self._machine.state in (State.ACTIVE, State.HELD)
-        if known_same and self._supervisor is None:
+        if self._recovery.target_is_known_in_step and self._supervisor is None:
             if from_version is None:
                 return already_in_step(self._journal.last_version)
             raise NotPossibleNowError(

@@ -166,9 +166,14 @@ class Recovery:
         self._incidents.put_nowait(Incident("a request came while the target rested", wake=True))
 
     @property
-    def target_is_known_same(self) -> bool:
+    def target_is_known_in_step(self) -> bool:
         """Whether it is certain that the target is the incarnation that already holds every event."""
-        return self.standing.identity is not None and not self._detector.awaits_connection and self.confirm()
+        return (
+            self._machine.state in (State.ACTIVE, State.HELD)
+            and self.standing.identity is not None
+            and not self._detector.awaits_connection
+            and self.confirm()
+        )
 
     # --- the work
 
@@ -336,7 +341,7 @@ class Recovery:
         try:
             if self._supervisor is not None:
                 await self._supervisor.restart()
-            elif self.standing.incarnations != incident.after_incarnations:
+            elif self.standing.incarnations != incident.after_incarnations or self.target_is_known_in_step:
                 if not done.cancelled():
                     done.set_result(already_in_step(self._journal.last_version))
                 return

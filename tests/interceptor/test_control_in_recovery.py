@@ -45,6 +45,30 @@ async def test_a_hold_that_is_asked_for_during_a_projection_stands_once_the_targ
         assert b"GET /b" in await sending
 
 
+async def test_a_projection_asked_for_while_the_target_is_drained_is_none_into_the_same_incarnation() -> None:
+    """Rule 3: whether it holds every event already is seen when nothing is in flight any more, not when it is asked."""
+    may_answer = asyncio.Event()
+
+    async def script(connection: Connection) -> None:
+        while True:
+            (request,) = await connection.requests()
+            await may_answer.wait()
+            connection.write(ok(request.encode()))
+
+    async with running(script) as at:
+        sending = asyncio.ensure_future(at.send("/a"))
+        await until(lambda: len(at.target.asked) == 1)
+        waiting = asyncio.ensure_future(at.control("POST", "/state?state=Waiting"))
+        await until(lambda: at.ambassador.machine.state is State.DRAINING)
+        projecting = asyncio.ensure_future(at.control("POST", "/reproject"))
+        await until(lambda: "reproject" in at.ambassador.hold.causes)
+        may_answer.set()
+        assert (await waiting).status == 200
+        assert (await projecting).json["already_in_step"]
+        assert b"GET /a" in await sending
+        assert at.target.asked == [["GET /a"]]
+
+
 async def test_unquarantine_asks_a_running_interceptor_by_its_admin_and_token(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("s3cret")
     async with running(admin_token="s3cret") as at:
