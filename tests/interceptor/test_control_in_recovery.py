@@ -11,21 +11,24 @@ from interceptor.cli.log import log_group
 from interceptor.states import State
 from tests.interceptor.fakes import ok, until
 from tests.interceptor.running import running
-from tests.interceptor.target import Connection
+from tests.interceptor.target import Connection, Script
 
 
-async def test_a_hold_that_is_asked_for_during_a_projection_stands_once_the_target_is_in_step() -> None:
-    """Rule 4: it answers when everything is delivered and answered; what comes meanwhile stays held."""
-    may_answer = asyncio.Event()
-    may_answer.set()
-
+def answering_when(may_answer: asyncio.Event) -> Script:
     async def script(connection: Connection) -> None:
         while True:
             (request,) = await connection.requests()
             await may_answer.wait()
             connection.write(ok(request.encode()))
 
-    async with running(script) as at:
+    return script
+
+
+async def test_a_hold_that_is_asked_for_during_a_projection_stands_once_the_target_is_in_step() -> None:
+    """Rule 4: it answers when everything is delivered and answered; what comes meanwhile stays held."""
+    may_answer = asyncio.Event()
+    may_answer.set()
+    async with running(answering_when(may_answer)) as at:
         await at.send("/a")
         may_answer.clear()
         at.target.restart()
@@ -48,14 +51,7 @@ async def test_a_hold_that_is_asked_for_during_a_projection_stands_once_the_targ
 async def test_a_projection_asked_for_while_the_target_is_drained_is_none_into_the_same_incarnation() -> None:
     """Rule 3: whether it holds every event already is seen when nothing is in flight any more, not when it is asked."""
     may_answer = asyncio.Event()
-
-    async def script(connection: Connection) -> None:
-        while True:
-            (request,) = await connection.requests()
-            await may_answer.wait()
-            connection.write(ok(request.encode()))
-
-    async with running(script) as at:
+    async with running(answering_when(may_answer)) as at:
         sending = asyncio.ensure_future(at.send("/a"))
         await until(lambda: len(at.target.asked) == 1)
         waiting = asyncio.ensure_future(at.control("POST", "/state?state=Waiting"))
