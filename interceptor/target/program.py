@@ -1,7 +1,7 @@
 """Which program a process runs, as far as that tells how its HTTP server treats pipelined requests.
 
 Every Python server that was tried takes them in turn, a loop over a connection's requests being the natural way to
-write one there; half of them don't name themselves in their answers (docs/suitability.md#side-by-side).  Go's does as
+write one there; some don't name themselves in their answers (docs/suitability.md#side-by-side).  Go's does as
 well, but what accepts is often a forwarder written in Go (docker-proxy, kubectl) in front of anything.
 """
 

@@ -77,7 +77,7 @@ async def test_one_that_tells_on_a_later_connection_gets_several_from_then_on() 
 
 
 async def test_one_whose_process_is_known_gets_several_from_the_first_event_on() -> None:
-    """Most Python servers name nobody; a replay needs not wait for the first answer."""
+    """Some Python servers name nobody; a replay needs not wait for the first answer."""
     most: list[int] = []
     async with rig(counting(most, AS_NODE), Pipelining.AUTO) as (lane, _):
         lane.lane._is_known_to_take_turns = lambda: True
