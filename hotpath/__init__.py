@@ -41,6 +41,7 @@ MODULES: tuple[str, ...] = (
     "interceptor.group_commit",
     "interceptor.journal",
     "interceptor.release_gate",
+    "interceptor.divergence",
     "interceptor.projector",
     "interceptor.lane_connection",
     "interceptor.lane",
@@ -48,6 +49,7 @@ MODULES: tuple[str, ...] = (
     "storage_backends.ring",
     "storage_backends.codec",
     "storage_backends.file.writer",
+    "storage_backends.file.reader",
 )
 """What nearly every request passes."""
 

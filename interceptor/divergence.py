@@ -32,15 +32,7 @@ class Divergence(NamedTuple):
 
     def as_json(self) -> dict[str, object]:
         """Return it as the admin interface shows it."""
-
-        def shown(outcome: Outcome) -> dict[str, object]:
-            return {
-                "status": outcome.status,
-                "length_bytes": outcome.length_bytes,
-                "digest": f"{outcome.digest:016x}",
-            }
-
-        return {"version": self.version, "expected": shown(self.expected), "got": shown(self.got)}
+        return {"version": self.version, "expected": _outcome_as_json(self.expected), "got": _outcome_as_json(self.got)}
 
 
 class OutcomeComparison:
@@ -111,3 +103,7 @@ class OutcomeComparison:
             self.divergences += 1
             if len(self.first) < REPORTED_MAX:
                 self.first.append(Divergence(recorded.version, recorded, replayed))
+
+
+def _outcome_as_json(outcome: Outcome) -> dict[str, object]:
+    return {"status": outcome.status, "length_bytes": outcome.length_bytes, "digest": f"{outcome.digest:016x}"}

@@ -44,7 +44,6 @@ _unpack_header = _HEADER.unpack_from
 _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 _unpack = msgpack.unpackb
 _UNPACK_ERRORS = (ValueError, TypeError, OverflowError, msgpack.UnpackException)
-_EVENT_TYPES = (int, int, int, bytes, bytes)
 _SEALED_TYPES = (int, int, int, str, bytes, bytes)
 # A named tuple's own constructor costs twice as much.
 _new_tuple = tuple.__new__
@@ -199,9 +198,16 @@ def decode_frames(data: bytes, next_version: int, unseal: Unsealer = locked) -> 
         if type(fields) is not list:
             fields = []
         if len(fields) == 5 and fields[0] == KIND_EVENT:
-            if tuple(map(type, fields)) != _EVENT_TYPES:
+            kind, version, time_ns, head, body = fields
+            # Compiled, one comparison after the other takes 0.3 µs less than one of tuples.
+            if not (
+                type(kind) is int
+                and type(version) is int
+                and type(time_ns) is int
+                and type(head) is bytes
+                and type(body) is bytes
+            ):
                 return Decoded(records, offset, next_version, "the event has fields of wrong types", False)
-            _, version, time_ns, head, body = fields
             if version != next_version:
                 problem = f"event {version} stands where event {next_version} belongs"
                 return Decoded(records, offset, next_version, problem, False)

@@ -36,6 +36,8 @@ _BODILESS = frozenset({204, 304})
 _match_common_head = COMMON_ANSWER_HEAD.match
 _match_head = ANSWER_HEAD.match
 _find_steering = STEERING_OF_ANSWER.findall
+# Status codes and most lengths: a look-up costs less than a conversion.
+_NUMBERS = {b"%d" % number: number for number in range(4096)}
 
 
 class Answer:
@@ -115,11 +117,11 @@ class AnswerReader:
         if not to_head_request:
             common = _match_common_head(buffer, position)
             if common is not None:
-                digits, length = common.groups()
-                status, end = int(digits), common.end()
+                digits, length_digits = common.groups()
+                status, end = _number(digits), common.end()
                 if status not in _BODILESS and end - position <= self._head_max:
                     answer = Answer(status, buffer[position:end])
-                    answer.length = self._left = int(length)
+                    answer.length = self._left = _number(length_digits)
                     self._framing = _LENGTH
                     self.trailers = b""
                     self._position = end
@@ -273,3 +275,8 @@ class AnswerReader:
     def _fail(self, reason: str, limit: str | None = None) -> NoReturn:
         self._error = AnswerError(reason, limit)
         raise self._error
+
+
+def _number(digits: bytes) -> int:
+    number = _NUMBERS.get(digits)
+    return int(digits) if number is None else number

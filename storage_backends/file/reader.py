@@ -179,8 +179,8 @@ class FileReader:
     def _open(self, segment: Segment, place: tuple[int, int] | None = None) -> FrameStream:
         try:
             file = open_segment_file(segment.path)
-        except FileNotFoundError as error:
-            raise self._absent(segment) from error
+        except FileNotFoundError as missing:
+            raise self._absent(segment) from missing
         except OSError as error:
             raise _unreadable(segment.path, error) from error
         try:
