@@ -39,6 +39,7 @@ MODULES: tuple[str, ...] = (
     "interceptor.admission",
     "interceptor.sequencer",
     "interceptor.group_commit",
+    "interceptor.undurable_age",
     "interceptor.journal",
     "interceptor.release_gate",
     "interceptor.divergence",

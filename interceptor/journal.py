@@ -1,9 +1,9 @@
 """The proxy's use of the log: append before delivery, sync beside it, outcomes behind it.
 
 One sync covers everything that arrived while the one before it was under way; `group_commit` says when the next one
-starts.  In relaxed durability it starts `relaxed_window_ms` after the first record that needs it, and answers go at
-once, unless it takes longer than another window: then they wait for it, or a disk that hangs would make the bound on
-what was acknowledged and may be lost as large as the ring.
+starts.  In relaxed durability it starts a tenth of `relaxed_window_ms` after the first record that needs it, and
+answers go at once, unless an event is older than the window and not durable: then they wait, or a disk that hangs would
+make the bound on what was acknowledged and may be lost as large as the ring.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from time import monotonic, time_ns
 
 from interceptor.counters import Counters
 from interceptor.group_commit import GroupCommit
+from interceptor.undurable_age import UndurableAge
 from storage_backends.backend import Fact, LogBackend, LogReader
 from storage_backends.errors import LogError, LogFailedError, LogUnavailableError
 from storage_backends.memory import MemoryLog
@@ -30,6 +31,10 @@ OUTCOMES_BATCH_MAX = 1_024
 RETRY_S = 1.0
 
 RELEASE_AT_ONCE = 1 << 62
+# A sync has most of the relaxed window for itself, so that a slow one makes nobody wait.
+_SYNC_STARTS_AT = 0.1
+# So often in a relaxed window it is noted how far the log was, and, while answers wait, whether they still need to.
+_AGE_STEPS = 80
 
 # A named tuple's own constructor costs twice as much, once for each request.
 _new_tuple = tuple.__new__
@@ -65,12 +70,13 @@ class Journal:
         self.on_failed: Callable[[LogError], None] = _ignore_error
         self._loop = loop
         self._window_s = relaxed_window_ms / 1000
+        self._sync_after_s = self._window_s * _SYNC_STARTS_AT
         self._counters = counters
         self._outcomes: list[Record] = []
         self._outcomes_timer: asyncio.TimerHandle | None = None
         self._sync_timer: asyncio.TimerHandle | None = None
         self._facts_timer: asyncio.TimerHandle | None = None
-        self._overdue_timer: asyncio.TimerHandle | None = None
+        self._age_timer: asyncio.TimerHandle | None = None
         self._syncing = False
         self._unsynced = False
         self._sync_started_s = 0.0
@@ -83,6 +89,9 @@ class Journal:
         # Only this very one: what a third party has made of it, or calls so, may have something to wait for.
         self._never_waits = type(backend) is MemoryLog
         self._strict = durability is Durability.STRICT and not self._never_waits
+        self._relaxed = not self._strict and not self._never_waits
+        self._age_step_s = self._window_s / _AGE_STEPS
+        self._age = UndurableAge(self._age_step_s)
         self.group_commit = GroupCommit(loop, commit_delay_us if self._strict else 0, counters, self._start_sync)
         self._events_unsynced = False
         self._events_refused = False
@@ -118,6 +127,8 @@ class Journal:
     def append(self, events: list[Event]) -> None:
         """Write events, and the outcomes that wait.  Raises LogUnavailableError (nothing taken) or LogFailedError."""
         records: list[Record] = [*self._outcomes, *events] if self._outcomes else events  # type: ignore[assignment]
+        if self._relaxed:
+            self._age.appending(self.backend.last_version, monotonic())
         self._append(records, with_events=True)
         if self._outcomes:
             self._outcomes = []
@@ -220,7 +231,7 @@ class Journal:
             async with asyncio.timeout_at(deadline_s):
                 await self.make_durable()
         finally:
-            for timer in (self._outcomes_timer, self._sync_timer, self._facts_timer, self._overdue_timer):
+            for timer in (self._outcomes_timer, self._sync_timer, self._facts_timer, self._age_timer):
                 if timer is not None:
                     timer.cancel()
             self.group_commit.close()
@@ -252,7 +263,7 @@ class Journal:
             self._unsynced_since_s = monotonic()
         if self._sync_timer is None and not self._syncing and not self._never_waits:
             # In strict durability `append` does not wait for this; outcomes, written behind, do.
-            self._sync_timer = self._loop.call_later(self._window_s, self._sync_due)
+            self._sync_timer = self._loop.call_later(self._sync_after_s, self._sync_due)
 
     def _outcomes_due(self) -> None:
         self._outcomes_timer = None
@@ -277,14 +288,28 @@ class Journal:
         self._unsynced = self._events_unsynced = False
         backend = self.backend
         self._sync_covers = (backend.last_version - backend.durable_version, backend.ring.undurable_bytes)
-        if not self._strict and not self._never_waits:
-            self._overdue_timer = self._loop.call_later(self._window_s, self._sync_overdue)
         self.backend.sync(self._synced)
+        if self._relaxed:
+            self._bound_age()
 
-    def _sync_overdue(self) -> None:
-        # Relaxed: what left has left; what leaves from now on is durable, until the sync is done.
-        self._overdue_timer = None
-        self.release_version = self.backend.durable_version
+    def _bound_age(self) -> None:
+        """Relaxed: have answers wait for the log while an event is older than the window and not durable."""
+        if self._age_timer is not None:
+            self._age_timer.cancel()
+            self._age_timer = None
+        if self.failure is not None:
+            return
+        release_version = RELEASE_AT_ONCE
+        if self._syncing:
+            since_s = max(self._sync_covers_since_s, self._age.durable_until_s(self.backend.durable_version))
+            left_s = since_s + self._window_s - monotonic()
+            if left_s <= 0:
+                # What left has left; a part of it may be durable soon.
+                release_version, left_s = self.backend.durable_version, self._age_step_s
+            self._age_timer = self._loop.call_later(left_s, self._bound_age)
+        if release_version != self.release_version:
+            self.release_version = release_version
+            self.on_durable()
 
     def _synced(self, error: LogError | None) -> None:
         self._syncing = False
@@ -301,24 +326,20 @@ class Journal:
             if self._events_unsynced:
                 self._commit()
             self.on_durable()
-        else:
-            self._relax()
         if error is None and self._events_refused:
             self.on_room()
         if self._unsynced and not self._syncing and self._sync_timer is None and error is None:
-            self._sync_timer = self._loop.call_later(self._window_s, self._sync_due)
+            due_s = self._unsynced_since_s + self._sync_after_s - monotonic()
+            if due_s > 0:
+                self._sync_timer = self._loop.call_later(due_s, self._sync_due)
+            else:
+                self._start_sync()
+        if self._relaxed:
+            self._bound_age()
         waiters, self._idle_waiters = self._idle_waiters, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
-
-    def _relax(self) -> None:
-        if self._overdue_timer is not None:
-            self._overdue_timer.cancel()
-            self._overdue_timer = None
-        elif self.failure is None and self.release_version != RELEASE_AT_ONCE:
-            self.release_version = RELEASE_AT_ONCE
-            self.on_durable()
 
     def _fail(self, error: LogError) -> None:
         if self.failure is None:

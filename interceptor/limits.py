@@ -96,8 +96,8 @@ class Limits:
         least=0,
     )
     relaxed_window_ms: int = _limit(
-        100,
-        "from an event to its sync, with --durability relaxed; while one takes longer than that, answers wait",
+        1_000,
+        "with --durability relaxed, how far answers may be ahead of the flush; it starts after a tenth of this",
     )
     shutdown_delay_s: float = _seconds(0.0, "serving on after SIGTERM with readiness 503")
     target_stop_grace_s: float = _seconds(10.0, "a supervised target between SIGTERM and SIGKILL")

@@ -141,7 +141,7 @@ def parse_order(_context: click.Context, _parameter: click.Parameter, text: str)
     "--durability",
     type=click.Choice([each.value for each in Durability]),
     default="strict",
-    help="strict: no answer leaves before its event is on disk; relaxed: at most 2 relaxed_window_ms early.",
+    help="strict: no answer leaves before its event is on disk; relaxed: at most relaxed_window_ms early.",
 )
 @click.option(
     "--retain",
