@@ -174,7 +174,7 @@ async def test_beyond_the_hold_window_a_database_that_is_away_means_503(
 
 @pytest.mark.usefixtures("frozen_ends")
 async def test_relaxed_goes_on_until_the_buffer_is_full(server: Database, processes: Processes) -> None:  # noqa: F811
-    """Where the window is longer than it takes to fill the buffer; else answers wait for the flush before that."""
+    """Where the window is longer than it takes to fill the buffer."""
     target = start_counter(processes)
     options = (
         "--log", server.url("relaxed"), "--durability", "relaxed", "--ring-events-max", "1500",
@@ -191,11 +191,37 @@ async def test_relaxed_goes_on_until_the_buffer_is_full(server: Database, proces
     assert 200 <= len(clients.seen.acknowledged) - versions["durable"] <= 1500
     server.thaw()
     await clients.acknowledged(200)
-    await check_end_relaxed(server, processes, interceptor, target, clients)
+    await check_end_relaxed(server, "relaxed", processes, interceptor, target, clients)
+
+
+@pytest.mark.usefixtures("frozen_ends")
+async def test_relaxed_answers_wait_for_a_database_that_is_a_window_behind(
+    server: Database,  # noqa: F811
+    processes: Processes,
+) -> None:
+    """Rule 2: however much room the buffer has, no more than the window is acknowledged ahead of the database."""
+    target = start_counter(processes)
+    options = ("--log", server.url("behind"), "--durability", "relaxed", "--relaxed-window-ms", "300")
+    interceptor = Restartable(processes, target, *options)
+    await interceptor.start()
+    clients = Clients(interceptor, CLIENTS)
+    await clients.acknowledged(100)
+    server.freeze()
+
+    def everybody_waits() -> bool:
+        return interceptor.metric("interceptor_gate_waiting") == CLIENTS
+
+    await asyncio.to_thread(wait_until, everybody_waits, "everybody waits for the database")
+    state = interceptor.state()
+    assert (state["held"], state["log_unavailable"]) == (0, None)
+    server.thaw()
+    await clients.acknowledged(200)
+    await check_end_relaxed(server, "behind", processes, interceptor, target, clients)
 
 
 async def check_end_relaxed(
     server: Database,  # noqa: F811
+    log_name: str,
     processes: Processes,
     interceptor: Restartable,
     target: Server,
@@ -206,7 +232,7 @@ async def check_end_relaxed(
     assert sorted(applied(target)) == sorted(seen.acknowledged)
     assert (await replayed(processes, interceptor))[0] == applied(target)
     assert await interceptor.end(signal.SIGTERM) == 0
-    assert await kept(server, "relaxed") == applied(target)
+    assert await kept(server, log_name) == applied(target)
     assert "Traceback" not in interceptor.said()
 
 
