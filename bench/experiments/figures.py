@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench.experiments import thesis
 from bench.experiments.style import (
     LOOKS,
+    OVER_LINES,
     REPLAY_LOOKS,
     THESIS_MARK,
     Look,
@@ -43,13 +44,13 @@ def _draw_latency(rows: Rows, directory: Path) -> None:
     for name, p95_ms in thesis.P95_AT_50_CLIENTS_MS.items():
         panels[0].plot([50], [p95_ms], **THESIS_MARK)
         panels[0].annotate(f"thesis: {name}", (50, p95_ms), xytext=(9, 0), textcoords="offset points", fontsize=8,
-                           va="center", color=THESIS_MARK["color"])  # fmt: skip
+                           va="center", color=THESIS_MARK["color"], **OVER_LINES)  # fmt: skip
     for row, (name, (low, high)) in enumerate(thesis.SATURATION_CLIENTS.items()):
         height = 0.03 + 0.045 * row
         panels[0].plot([low, high], [height] * 2, color=THESIS_MARK["color"], marker="|", linewidth=1.2,
                        transform=panels[0].get_xaxis_transform())  # fmt: skip
         panels[0].annotate(f"thesis: {name} saturates ", (low, height), xycoords=panels[0].get_xaxis_transform(),
-                           fontsize=8, ha="right", va="center", color=THESIS_MARK["color"])  # fmt: skip
+                           fontsize=8, ha="right", va="center", color=THESIS_MARK["color"], **OVER_LINES)  # fmt: skip
     numbers = sorted({row["clients"] for row in rows})
     for panel, (title, subjects) in zip(panels, _PANELS.items(), strict=True):
         panel.set(xscale="log", yscale="log", xlabel="clients, each sending its next request at once")
@@ -69,10 +70,11 @@ def _draw_throughput(rows: Rows, directory: Path) -> None:
         panel.set_title(title, loc="left", fontsize=11, fontweight="bold")
         ends = _draw_lines(panel, rows, subjects, "requests_per_s")
         panel.set_xlim(left=0)
-        for rate, p95_ms, clients in _named_points(rows, "direct"):
+        for rate, p95_ms, clients in _rightmost_points(rows, subjects):
             panel.annotate(
-                f"{clients:,} clients", (rate, p95_ms), xytext=(8, -11), textcoords="offset points", fontsize=7
-            )
+                f"{clients:,} clients", (rate, p95_ms), xytext=(8, -3), textcoords="offset points", fontsize=7,
+                **OVER_LINES,
+            )  # fmt: skip
         _finish(panel, ends)
     figure.suptitle("Throughput against latency, from 50 clients (below) to 10,000 (above); right and low is good")
     save(figure, directory, "throughput-latency")
@@ -107,14 +109,15 @@ def _line(rows: Rows, subject: str, x: str, y: str) -> tuple[list[float], list[f
     ]
 
 
-def _named_points(rows: Rows, subject: str) -> list[tuple[float, float, int]]:
-    numbers, p95 = _line(rows, subject, "clients", "p95_ms")
-    rates, _ = _line(rows, subject, "requests_per_s", "p95_ms")
-    return [
-        (rate, height, int(number))
-        for number, rate, height in zip(numbers, rates, p95, strict=True)
-        if number in _NAMED_CLIENTS
-    ]
+def _rightmost_points(rows: Rows, subjects: Sequence[str]) -> list[tuple[float, float, int]]:
+    """Where numbers of clients are written: beside the fastest subject, so that no line goes through the words."""
+    fastest: dict[float, tuple[float, float]] = {}
+    for subject in subjects:
+        numbers, p95 = _line(rows, subject, "clients", "p95_ms")
+        rates, _ = _line(rows, subject, "requests_per_s", "p95_ms")
+        for number, rate, height in zip(numbers, rates, p95, strict=True):
+            fastest[number] = max(fastest.get(number, (rate, height)), (rate, height))
+    return [(*fastest[number], int(number)) for number in sorted(fastest) if number in _NAMED_CLIENTS]
 
 
 def draw_recovery(rows: Rows, directory: Path) -> None:

@@ -52,6 +52,8 @@ THESIS_MARK: dict[str, Any] = {
     "linestyle": "none",
     "markersize": 9,
 }
+# Words that lines would otherwise run through.
+OVER_LINES: dict[str, Any] = {"bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.6}, "zorder": 9}
 
 
 def new_figure(columns: int, width: float, height: float) -> "tuple[Figure, list[Axes]]":
