@@ -51,6 +51,8 @@ MODULES: tuple[str, ...] = (
     "storage_backends.codec",
     "storage_backends.file.writer",
     "storage_backends.file.reader",
+    "storage_backends.postgres.rows",
+    "storage_backends.postgres.buffer",
 )
 """What nearly every request passes."""
 

@@ -61,7 +61,11 @@ class Uncommitted:
 
         Raises ValueError (nothing was added) for a version gap, or for what the table can't hold.
         """
-        batch = self._measured(records)
+        try:
+            batch = self._measured(records)
+        except TypeError as error:
+            # Compiled, the loop itself refuses what is no record.
+            raise ValueError(f"a record can't be kept: {error}") from error
         full = self.entries + batch.entries > self._entries_max or self.size_bytes + batch.size_bytes > self._bytes_max
         if full and self._batches:
             return False
