@@ -304,6 +304,8 @@ class Journal:
             since_s = max(self._sync_covers_since_s, self._age.durable_until_s(self.backend.durable_version))
             left_s = since_s + self._window_s - monotonic()
             if left_s <= 0:
+                if self.release_version == RELEASE_AT_ONCE:
+                    self._counters.limits_reached["relaxed_window_ms"] += 1
                 # What left has left; a part of it may be durable soon.
                 release_version, left_s = self.backend.durable_version, self._age_step_s
             self._age_timer = self._loop.call_later(left_s, self._bound_age)
@@ -329,17 +331,21 @@ class Journal:
         if error is None and self._events_refused:
             self.on_room()
         if self._unsynced and not self._syncing and self._sync_timer is None and error is None:
-            due_s = self._unsynced_since_s + self._sync_after_s - monotonic()
-            if due_s > 0:
-                self._sync_timer = self._loop.call_later(due_s, self._sync_due)
-            else:
-                self._start_sync()
-        if self._relaxed:
+            self._sync_what_came_meanwhile()
+        if self._relaxed and not self._syncing:
             self._bound_age()
         waiters, self._idle_waiters = self._idle_waiters, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _sync_what_came_meanwhile(self) -> None:
+        # In strict durability only outcomes wait for this; group commit says when events are synced.
+        waited_s = monotonic() - self._unsynced_since_s if self._relaxed else 0.0
+        if waited_s < self._sync_after_s:
+            self._sync_timer = self._loop.call_later(self._sync_after_s - waited_s, self._sync_due)
+        else:
+            self._start_sync()
 
     def _fail(self, error: LogError) -> None:
         if self.failure is None:

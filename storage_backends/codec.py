@@ -198,16 +198,9 @@ def decode_frames(data: bytes, next_version: int, unseal: Unsealer = locked) -> 
         if type(fields) is not list:
             fields = []
         if len(fields) == 5 and fields[0] == KIND_EVENT:
-            kind, version, time_ns, head, body = fields
-            # Compiled, one comparison after the other takes 0.3 µs less than one of tuples.
-            if not (
-                type(kind) is int
-                and type(version) is int
-                and type(time_ns) is int
-                and type(head) is bytes
-                and type(body) is bytes
-            ):
+            if not _are_those_of_an_event(fields):
                 return Decoded(records, offset, next_version, "the event has fields of wrong types", False)
+            _, version, time_ns, head, body = fields
             if version != next_version:
                 problem = f"event {version} stands where event {next_version} belongs"
                 return Decoded(records, offset, next_version, problem, False)
@@ -233,6 +226,17 @@ def decode_frames(data: bytes, next_version: int, unseal: Unsealer = locked) -> 
             records += rare
         offset = end
     return Decoded(records, offset, next_version, None, True)
+
+
+def _are_those_of_an_event(fields: list[Any]) -> bool:
+    # Compiled, one comparison after the other takes 0.3 µs less than one of tuples.
+    return (
+        type(fields[0]) is int
+        and type(fields[1]) is int
+        and type(fields[2]) is int
+        and type(fields[3]) is bytes
+        and type(fields[4]) is bytes
+    )
 
 
 def frame_bytes(data: bytes) -> int | None:
