@@ -50,6 +50,7 @@ async def test_a_long_strict_sync_does_not_overrule_group_commit(
     plane.journal.append([event(1)])
     plane.journal.append([event(2)])
     clock.now_s += 1.0
+    plane.journal._sync_due()
     monkeypatch.setattr(plane.journal.group_commit, "may_start", lambda: False)
     plane.backend.complete()
     assert plane.backend.syncs_under_way == 0
